@@ -1,0 +1,285 @@
+"""The nouns that more than one floor speaks of. No behaviour beyond what a noun knows of itself.
+
+Units are in the names. Bounds are those of proto/storeedge/v1; they are checked where data comes in.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+
+class RecordClass(IntEnum):
+    """Numbers are those of the wire (storeedge.v1.RecordClass)."""
+
+    AUDIT = 1
+    USAGE = 2
+    EVENT = 3
+    DEVICE = 4
+    TELEMETRY = 5
+    LOG = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """When something happened: wall clock, and CLOCK_BOOTTIME of a named boot to repair a wrong wall clock."""
+
+    time_unix_nano: int
+    boot_offset_nano: int
+    boot_id: str
+
+
+# --- bodies of records -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    actor: str
+    action: str
+    target: str
+    outcome: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSample:
+    tenant: str
+    job: str
+    generation: int
+    attempt: int
+    start_unix_nano: int
+    end_unix_nano: int
+    cpu_nano: int
+    memory_byte_seconds: int
+    wall_nano: int
+    network_receive_bytes: int = 0
+    network_transmit_bytes: int = 0
+    disk_write_bytes: int = 0
+    chain_index: int = 0
+    chain_hash: bytes = b""
+
+
+class JobState(StrEnum):
+    """What a tenant sees of its job."""
+
+    PENDING = "pending"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    BACKING_OFF = "backing-off"
+    FINISHED = "finished"
+    FAILED = "failed"
+    LOST = "lost"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    kind: str
+    tenant: str = ""
+    job: str = ""
+    generation: int = 0
+    attempt: int = 0
+    state: JobState | None = None
+    reason: str = ""
+    message: str = ""
+    exit_code: int | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceMessage:
+    device: str
+    topic: str
+    payload: bytes
+    qos: int = 0
+    retained: bool = False
+    content_type: str = ""
+    user_properties: tuple[tuple[str, str], ...] = ()
+    correlation_data: bytes = b""
+
+
+class MetricKind(IntEnum):
+    """Numbers are those of the wire (storeedge.v1.MetricKind)."""
+
+    GAUGE = 1
+    COUNTER = 2
+    UP_DOWN_COUNTER = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One metric of a batch by columns; indexes point into MetricBatch.strings."""
+
+    name: int
+    unit: int
+    kind: MetricKind
+    attributes: tuple[int, ...]
+    decimals: int
+    value_deltas: tuple[int, ...]
+    ticks: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MetricBatch:
+    start_unix_nano: int
+    tick_delta_milli: tuple[int, ...]
+    strings: tuple[str, ...]
+    series: tuple[Series, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LogChunk:
+    tenant: str
+    job: str
+    generation: int
+    attempt: int
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Records that had to be dropped, in place of silence."""
+
+    record_class: RecordClass
+    first_seq: int
+    last_seq: int
+    count: int
+    reason: str
+
+
+Body = AuditEntry | UsageSample | Event | DeviceMessage | MetricBatch | LogChunk | Gap
+
+
+# --- desired state -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    jobs: int = 0
+    cpu_milli: int = 0
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    id: str
+    display_name: str = ""
+    quota: Quota = Quota()
+
+
+class JobKind(StrEnum):
+    BATCH = "batch"
+    SERVICE = "service"
+
+
+class RestartMode(StrEnum):
+    NEVER = "never"
+    ON_FAILURE = "on-failure"
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    mode: RestartMode
+    max_attempts: int = 0
+    window_seconds: int = 600
+    backoff_seconds: int = 1
+    backoff_max_seconds: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    cpu_milli: int
+    memory_bytes: int
+    pids: int = 64
+    log_bytes: int = 1 << 20
+    tmp_bytes: int = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    id: str
+    generation: int
+    tenant: str
+    kind: JobKind
+    image: str
+    command: tuple[str, ...]
+    limits: Limits
+    restart: RestartPolicy
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    deadline_seconds: int = 0
+    stop_grace_seconds: int = 10
+
+
+class Residency(StrEnum):
+    ANY = "any"
+    STORE = "store"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRule:
+    filter: str
+    forward: bool = True
+    residency: Residency = Residency.ANY
+    priority: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    revision: int = 0
+    tenants: tuple[Tenant, ...] = ()
+    jobs: tuple[JobSpec, ...] = ()
+    rules: tuple[DeviceRule, ...] = ()
+
+
+# --- views: what services show of themselves -----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    id: str
+    generation: int
+    tenant: str
+    state: JobState
+    reason: str
+    attempt: int
+    exit_code: int | None
+    pid: int
+    started_unix_nano: int
+    ended_unix_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    time_unix_nano: int
+    stderr: bool
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceView:
+    id: str
+    online: bool
+    first_seen_unix_nano: int
+    last_seen_unix_nano: int
+    messages: int
+    payload_bytes: int
+    last_topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolClassView:
+    record_class: RecordClass
+    next_seq: int
+    acked_seq: int
+    records: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolView:
+    epoch: str
+    payload_bytes: int
+    limit_bytes: int
+    classes: tuple[SpoolClassView, ...]

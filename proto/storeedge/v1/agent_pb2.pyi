@@ -1,0 +1,194 @@
+from storeedge.v1 import record_pb2 as _record_pb2
+from storeedge.v1 import types_pb2 as _types_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class GetNodeRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetNodeResponse(_message.Message):
+    __slots__ = ("spiffe_id", "agent_version", "boot_id", "time_unix_nano", "uptime_seconds", "desired_revision", "connected", "certificate_not_after_unix_nano", "agent_pid", "launcher")
+    class LauncherEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
+    AGENT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    BOOT_ID_FIELD_NUMBER: _ClassVar[int]
+    TIME_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
+    UPTIME_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    DESIRED_REVISION_FIELD_NUMBER: _ClassVar[int]
+    CONNECTED_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_NOT_AFTER_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
+    AGENT_PID_FIELD_NUMBER: _ClassVar[int]
+    LAUNCHER_FIELD_NUMBER: _ClassVar[int]
+    spiffe_id: str
+    agent_version: str
+    boot_id: str
+    time_unix_nano: int
+    uptime_seconds: int
+    desired_revision: int
+    connected: bool
+    certificate_not_after_unix_nano: int
+    agent_pid: int
+    launcher: _containers.ScalarMap[str, str]
+    def __init__(self, spiffe_id: _Optional[str] = ..., agent_version: _Optional[str] = ..., boot_id: _Optional[str] = ..., time_unix_nano: _Optional[int] = ..., uptime_seconds: _Optional[int] = ..., desired_revision: _Optional[int] = ..., connected: _Optional[bool] = ..., certificate_not_after_unix_nano: _Optional[int] = ..., agent_pid: _Optional[int] = ..., launcher: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class ListJobsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListJobsResponse(_message.Message):
+    __slots__ = ("jobs",)
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    jobs: _containers.RepeatedCompositeFieldContainer[Job]
+    def __init__(self, jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ...) -> None: ...
+
+class Job(_message.Message):
+    __slots__ = ("id", "generation", "tenant", "state", "reason", "attempt", "exit_code", "pid", "started_unix_nano", "ended_unix_nano")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    STARTED_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
+    ENDED_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    generation: int
+    tenant: str
+    state: _record_pb2.JobState
+    reason: str
+    attempt: int
+    exit_code: int
+    pid: int
+    started_unix_nano: int
+    ended_unix_nano: int
+    def __init__(self, id: _Optional[str] = ..., generation: _Optional[int] = ..., tenant: _Optional[str] = ..., state: _Optional[_Union[_record_pb2.JobState, str]] = ..., reason: _Optional[str] = ..., attempt: _Optional[int] = ..., exit_code: _Optional[int] = ..., pid: _Optional[int] = ..., started_unix_nano: _Optional[int] = ..., ended_unix_nano: _Optional[int] = ...) -> None: ...
+
+class StopJobRequest(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    def __init__(self, job: _Optional[str] = ...) -> None: ...
+
+class StopJobResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class StreamLogsRequest(_message.Message):
+    __slots__ = ("job", "tail_bytes", "follow")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    TAIL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FOLLOW_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    tail_bytes: int
+    follow: bool
+    def __init__(self, job: _Optional[str] = ..., tail_bytes: _Optional[int] = ..., follow: _Optional[bool] = ...) -> None: ...
+
+class StreamLogsResponse(_message.Message):
+    __slots__ = ("lines",)
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    lines: _containers.RepeatedCompositeFieldContainer[LogLine]
+    def __init__(self, lines: _Optional[_Iterable[_Union[LogLine, _Mapping]]] = ...) -> None: ...
+
+class LogLine(_message.Message):
+    __slots__ = ("time_unix_nano", "stderr", "text")
+    TIME_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
+    STDERR_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    time_unix_nano: int
+    stderr: bool
+    text: bytes
+    def __init__(self, time_unix_nano: _Optional[int] = ..., stderr: _Optional[bool] = ..., text: _Optional[bytes] = ...) -> None: ...
+
+class ListDevicesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListDevicesResponse(_message.Message):
+    __slots__ = ("devices",)
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
+    devices: _containers.RepeatedCompositeFieldContainer[Device]
+    def __init__(self, devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ...) -> None: ...
+
+class Device(_message.Message):
+    __slots__ = ("id", "online", "first_seen_unix_nano", "last_seen_unix_nano", "messages", "bytes", "last_topic")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ONLINE_FIELD_NUMBER: _ClassVar[int]
+    FIRST_SEEN_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEEN_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    LAST_TOPIC_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    online: bool
+    first_seen_unix_nano: int
+    last_seen_unix_nano: int
+    messages: int
+    bytes: int
+    last_topic: str
+    def __init__(self, id: _Optional[str] = ..., online: _Optional[bool] = ..., first_seen_unix_nano: _Optional[int] = ..., last_seen_unix_nano: _Optional[int] = ..., messages: _Optional[int] = ..., bytes: _Optional[int] = ..., last_topic: _Optional[str] = ...) -> None: ...
+
+class SendDeviceCommandRequest(_message.Message):
+    __slots__ = ("device", "name", "payload", "timeout_milli", "idempotency_key")
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MILLI_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    device: str
+    name: str
+    payload: bytes
+    timeout_milli: int
+    idempotency_key: str
+    def __init__(self, device: _Optional[str] = ..., name: _Optional[str] = ..., payload: _Optional[bytes] = ..., timeout_milli: _Optional[int] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
+
+class SendDeviceCommandResponse(_message.Message):
+    __slots__ = ("payload", "elapsed_milli")
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    ELAPSED_MILLI_FIELD_NUMBER: _ClassVar[int]
+    payload: bytes
+    elapsed_milli: int
+    def __init__(self, payload: _Optional[bytes] = ..., elapsed_milli: _Optional[int] = ...) -> None: ...
+
+class GetSpoolRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetSpoolResponse(_message.Message):
+    __slots__ = ("epoch", "bytes", "limit_bytes", "classes")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    epoch: str
+    bytes: int
+    limit_bytes: int
+    classes: _containers.RepeatedCompositeFieldContainer[SpoolClass]
+    def __init__(self, epoch: _Optional[str] = ..., bytes: _Optional[int] = ..., limit_bytes: _Optional[int] = ..., classes: _Optional[_Iterable[_Union[SpoolClass, _Mapping]]] = ...) -> None: ...
+
+class SpoolClass(_message.Message):
+    __slots__ = ("record_class", "next_seq", "acked_seq", "records", "dropped")
+    RECORD_CLASS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_SEQ_FIELD_NUMBER: _ClassVar[int]
+    ACKED_SEQ_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    record_class: _types_pb2.RecordClass
+    next_seq: int
+    acked_seq: int
+    records: int
+    dropped: int
+    def __init__(self, record_class: _Optional[_Union[_types_pb2.RecordClass, str]] = ..., next_seq: _Optional[int] = ..., acked_seq: _Optional[int] = ..., records: _Optional[int] = ..., dropped: _Optional[int] = ...) -> None: ...
