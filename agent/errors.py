@@ -17,12 +17,27 @@ class ConfigError(EdgeError):
     """A configuration file is wrong."""
 
 
+# Why a request is refused, with its canonical code (google.rpc.Code). Closed: docs/PROTOCOL.md lists the same words.
+REASONS = {
+    "BAD_REQUEST": 3,  # INVALID_ARGUMENT: the message names the field and what it takes
+    "DEADLINE": 4,  # DEADLINE_EXCEEDED
+    "NOT_FOUND": 5,
+    "PERMISSION_DENIED": 7,
+    "NO_ROOM": 8,  # RESOURCE_EXHAUSTED: a limit, named in the message
+    "CONFLICT": 9,  # FAILED_PRECONDITION: not in this state
+    "UNIMPLEMENTED": 12,
+    "INTERNAL": 13,
+    "AWAY": 14,  # UNAVAILABLE: try again later
+}
+
+
 class RefusedError(EdgeError):
-    """A request is refused. `reason` is a word of the closed set in docs/PROTOCOL.md."""
+    """A request is refused. `reason` is a key of REASONS."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+        self.code = REASONS[reason]
 
 
 class AwayError(EdgeError):

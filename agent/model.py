@@ -3,7 +3,7 @@
 Units are in the names. Bounds are those of proto/storeedge/v1; they are checked where data comes in.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
@@ -149,6 +149,10 @@ class Gap:
 
 
 Body = AuditEntry | UsageSample | Event | DeviceMessage | MetricBatch | LogChunk | Gap
+
+# Hands records to the spool; all of them are durable when it returns. Raises StorageError when they can't be:
+# then none of them is kept and the caller must not acknowledge anything. app.py hands it to every service.
+Sink = Callable[[Sequence[Body]], Awaitable[None]]
 
 
 # --- desired state -----------------------------------------------------------------------------
