@@ -1,0 +1,64 @@
+"""The spool as the loop sees it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from agent.errors import StorageError
+from agent.model import RecordClass
+from agent.spool.record import Draft
+from agent.spool.spool import Spool, open_spool
+
+
+@pytest.fixture
+async def spool(tmp_path: Path) -> AsyncIterator[Spool]:
+    opened, aside = open_spool(tmp_path / "spool.db", limit_bytes=1 << 20, epoch="e", set_aside=".corrupt")
+    assert aside is None
+    yield opened
+    await opened.close()
+
+
+def drafts(*texts: str) -> list[Draft]:
+    return [Draft(RecordClass.DEVICE, t.encode()) for t in texts]
+
+
+async def test_appends_that_wait_together_are_committed_together(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups: list[int] = []
+    append = spool._journal.append
+    monkeypatch.setattr(spool._journal, "append", lambda d: (groups.append(len(d)), append(d))[1])
+    async with asyncio.TaskGroup() as group:
+        for i in range(200):
+            group.create_task(spool.append(drafts(f"m{i}")))
+    assert sum(groups) == 200
+    assert len(groups) < 100
+    entries = await spool.read(RecordClass.DEVICE, 0, max_records=1000, max_bytes=1 << 20)
+    assert [e.payload.decode() for e in entries] == [f"m{i}" for i in range(200)]
+
+
+async def test_one_that_cannot_be_kept_does_not_take_its_neighbours_down(spool: Spool) -> None:
+    async with asyncio.TaskGroup() as group:
+        good = [group.create_task(spool.append(drafts(f"m{i}"))) for i in range(20)]
+        bad = asyncio.ensure_future(spool.append([Draft(RecordClass.USAGE, b"x" * (2 << 20))]))
+        good += [group.create_task(spool.append(drafts(f"n{i}"))) for i in range(20)]
+    with pytest.raises(StorageError):
+        await bad
+    assert spool.view().classes[RecordClass.DEVICE - 1].records == len(good)
+
+
+async def test_growth_wakes_whoever_waits(spool: Spool) -> None:
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        group.create_task(spool.grown())
+        group.create_task(spool.append(drafts("a")))
+
+
+async def test_a_corrupt_file_is_set_aside_and_a_new_spool_begun(tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    path.write_bytes(b"scrambled by a dying SD card " * 400)
+    spool, aside = open_spool(path, limit_bytes=1 << 20, epoch="e2", set_aside=".corrupt-7")
+    assert aside == tmp_path / "spool.db.corrupt-7"
+    assert aside.read_bytes().startswith(b"scrambled")
+    await spool.append(drafts("a"))
+    assert spool.epoch == "e2"
+    await spool.close()
