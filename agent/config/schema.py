@@ -95,7 +95,7 @@ class ApiConfig:
 
 @dataclass(frozen=True, slots=True)
 class LogConfig:
-    """[log]"""
+    """[log]: how much is said."""
 
     level: str = oneof("INFO", "DEBUG", "INFO", "WARNING", "ERROR")
 
