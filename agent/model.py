@@ -96,6 +96,10 @@ class DeviceMessage:
     content_type: str = ""
     user_properties: tuple[tuple[str, str], ...] = ()
     correlation_data: bytes = b""
+    packet_id: int = 0
+    redelivered: bool = False
+    # How long the spool keeps it, 0..9; doesn't leave the store.
+    priority: int = 5
 
 
 class MetricKind(IntEnum):

@@ -158,7 +158,7 @@ class Event(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., tenant: _Optional[str] = ..., job: _Optional[str] = ..., generation: _Optional[int] = ..., attempt: _Optional[int] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., exit_code: _Optional[int] = ..., attributes: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class DeviceMessage(_message.Message):
-    __slots__ = ("device", "topic", "payload", "qos", "retained", "content_type", "user_properties", "correlation_data")
+    __slots__ = ("device", "topic", "payload", "qos", "retained", "content_type", "user_properties", "correlation_data", "packet_id", "redelivered")
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
@@ -167,6 +167,8 @@ class DeviceMessage(_message.Message):
     CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
     USER_PROPERTIES_FIELD_NUMBER: _ClassVar[int]
     CORRELATION_DATA_FIELD_NUMBER: _ClassVar[int]
+    PACKET_ID_FIELD_NUMBER: _ClassVar[int]
+    REDELIVERED_FIELD_NUMBER: _ClassVar[int]
     device: str
     topic: str
     payload: bytes
@@ -175,7 +177,9 @@ class DeviceMessage(_message.Message):
     content_type: str
     user_properties: _containers.RepeatedCompositeFieldContainer[UserProperty]
     correlation_data: bytes
-    def __init__(self, device: _Optional[str] = ..., topic: _Optional[str] = ..., payload: _Optional[bytes] = ..., qos: _Optional[int] = ..., retained: _Optional[bool] = ..., content_type: _Optional[str] = ..., user_properties: _Optional[_Iterable[_Union[UserProperty, _Mapping]]] = ..., correlation_data: _Optional[bytes] = ...) -> None: ...
+    packet_id: int
+    redelivered: bool
+    def __init__(self, device: _Optional[str] = ..., topic: _Optional[str] = ..., payload: _Optional[bytes] = ..., qos: _Optional[int] = ..., retained: _Optional[bool] = ..., content_type: _Optional[str] = ..., user_properties: _Optional[_Iterable[_Union[UserProperty, _Mapping]]] = ..., correlation_data: _Optional[bytes] = ..., packet_id: _Optional[int] = ..., redelivered: _Optional[bool] = ...) -> None: ...
 
 class UserProperty(_message.Message):
     __slots__ = ("key", "value")
