@@ -42,6 +42,11 @@ class _Journal(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.setFormatter(logging.Formatter())  # the bare message: the level and the logger are fields
+
+    def close(self) -> None:
+        self._socket.close()
+        super().close()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -53,10 +58,16 @@ class _Journal(logging.Handler):
             self.handleError(record)
 
 
+def _stream(fd: int) -> str:
+    """A descriptor as systemd names it in JOURNAL_STREAM (systemd.exec(5)), which child processes inherit."""
+    status = os.fstat(fd)
+    return f"{status.st_dev}:{status.st_ino}"
+
+
 def configure(level: str = "INFO") -> None:
     """Send the root logger to the journal when systemd connected stderr to it, to stderr otherwise."""
     handler: logging.Handler
-    if "JOURNAL_STREAM" in os.environ and _JOURNAL.exists():
+    if os.environ.get("JOURNAL_STREAM") == _stream(2) and _JOURNAL.exists():
         handler = _Journal()
     else:
         handler = logging.StreamHandler(sys.stderr)
