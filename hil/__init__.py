@@ -1,0 +1,1 @@
+"""Hardware in the loop: one suite for virtual boards and real ones."""

@@ -1,0 +1,1 @@
+"""Disk, kernel and initrd of a virtual board, built from Debian packages and kept by a hash of their inputs."""

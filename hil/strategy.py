@@ -1,0 +1,113 @@
+"""What state the board is in, and how it gets to the next: the same for a virtual board and a real one."""
+
+import enum
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import attr
+from labgrid import step, target_factory
+from labgrid.driver import QEMUDriver
+from labgrid.strategy import Strategy, StrategyError, never_retry
+
+SSH_PORT = 22
+
+
+class Status(enum.IntEnum):
+    OFF = 0
+    BOOTED = 1  # ssh answers
+    INSTALLED = 2  # systemd/install has run
+    ENROLLED = 3  # has a certificate, and its units run
+
+
+@target_factory.reg_driver
+@attr.s(eq=False)
+class BoardStrategy(Strategy):
+    """Steps upward one state at a time; `install` and `enrol` are handed in by the suite, which knows the release.
+
+    A step that fails breaks the strategy: labgrid skips the tests that are left.
+    """
+
+    bindings = {"power": "PowerProtocol", "shell": {"ShellDriver", None}, "ssh": "SSHDriver"}  # noqa: RUF012  labgrid's
+
+    status = attr.ib(default=Status.OFF)
+    install: Callable[[Any], None] | None = None
+    enrol: Callable[[Any], None] | None = None
+
+    @never_retry
+    @step(args=["wanted"])
+    def transition(self, wanted: Status, *, step: Any) -> None:  # noqa: ARG002  labgrid hands it in
+        if wanted < self.status and wanted != Status.OFF:
+            raise StrategyError(f"no way back from {self.status.name} to {wanted.name}")
+        if wanted == Status.OFF:
+            self._leave()
+            self.target.activate(self.power)
+            self.power.off()
+            self.status = Status.OFF
+        for status in Status:
+            if self.status < status <= wanted:
+                self._step(status)
+                self.status = status
+
+    def _step(self, status: Status) -> None:
+        if status == Status.BOOTED:
+            self.target.activate(self.power)
+            self.power.on()
+            self.arrive()
+        elif status == Status.INSTALLED and self.install is not None:
+            self.install(self.ssh)
+        elif status == Status.ENROLLED and self.enrol is not None:
+            self.enrol(self.ssh)
+        else:
+            raise StrategyError(f"the suite did not say how to get to {status.name}")
+
+    @step()
+    def cut_power(self) -> None:
+        """No shutdown, no flush: QEMU is killed, with the write cache of its disk. A real board loses its supply."""
+        self._leave()
+        if isinstance(self.power, QEMUDriver):
+            _kill(self.power)
+        else:
+            self.power.off()
+
+    @step()
+    def restore_power(self) -> None:
+        """After `cut_power`: until ssh answers again. What was installed and enrolled still is."""
+        self.power.on()
+        self.arrive()
+
+    @step()
+    def arrive(self) -> None:
+        """Log in to a board that is starting, by console if it has one, then by ssh."""
+        if self.shell is not None:
+            self.target.activate(self.shell)
+        if isinstance(self.power, QEMUDriver):
+            self.ssh.networkservice.port = _forward(self.power)
+        self.target.activate(self.ssh)
+
+    def _leave(self) -> None:
+        """Before the board goes: a dead ssh master would be asked by the next command."""
+        for driver in (self.ssh, self.shell):
+            if driver is not None:
+                self.target.deactivate(driver)
+
+
+def _forward(qemu: QEMUDriver) -> int:
+    """A loopback port of the host that leads to the board's ssh; the same one as long as `qemu` lives."""
+    for key in qemu._forwarded_ports:  # noqa: SLF001  labgrid is pinned
+        return int(key[2])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    qemu.add_port_forward("tcp", "127.0.0.1", port, "", SSH_PORT)
+    return port
+
+
+def _kill(qemu: QEMUDriver) -> None:
+    """labgrid's off() asks QEMU to quit, which flushes the disk first. Its private state is put right by hand."""
+    qemu._child.kill()  # noqa: SLF001
+    qemu._child.wait()  # noqa: SLF001
+    for stream in (qemu._child.stdin, qemu._child.stdout, qemu._clientsocket):  # noqa: SLF001
+        stream.close()
+    qemu._child = qemu._clientsocket = None  # noqa: SLF001
+    qemu.status = 0
