@@ -1,0 +1,166 @@
+"""Every method of AgentService: what it takes, who may call it, what it answers from."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+
+from agent.clock import Clock
+from agent.model import DeviceView, JobView, LogLine, SpoolView
+from storeedge.v1 import agent_pb2
+
+# Who calls: central itself, an operator (through central or on the port), somebody at the store's own socket.
+CENTRAL, OPERATOR, LOCAL = "central", "operator", "local"
+EVERYBODY = frozenset({CENTRAL, OPERATOR, LOCAL})
+
+_LINES_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    spiffe_id: str
+    agent_version: str
+    agent_pid: int
+    uptime_seconds: int
+    desired_revision: int
+    connected: bool
+    certificate_not_after_unix_nano: int
+    launcher: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the API answers from; app.py hands in the services' own methods."""
+
+    clock: Clock
+    node: Callable[[], NodeFacts]
+    jobs: Callable[[], tuple[JobView, ...]]
+    stop_job: Callable[[str], Awaitable[None]]
+    logs: Callable[[str, int, bool], AsyncIterator[list[LogLine]]]
+    devices: Callable[[], tuple[DeviceView, ...]]
+    send_command: Callable[[str, str, bytes, float, str], Awaitable[tuple[bytes, int]]]
+    spool: Callable[[], SpoolView]
+
+
+Handler = Callable[[Sources, Message], AsyncIterator[Message]]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    request: type[Message]
+    handler: Handler
+    roles: frozenset[str]
+    streams: bool = False
+
+
+async def _get_node(sources: Sources, _: Message) -> AsyncIterator[Message]:
+    facts = sources.node()
+    yield agent_pb2.GetNodeResponse(
+        spiffe_id=facts.spiffe_id,
+        agent_version=facts.agent_version,
+        boot_id=sources.clock.boot_id,
+        time_unix_nano=sources.clock.wall_nano(),
+        uptime_seconds=facts.uptime_seconds,
+        desired_revision=facts.desired_revision,
+        connected=facts.connected,
+        certificate_not_after_unix_nano=facts.certificate_not_after_unix_nano,
+        agent_pid=facts.agent_pid,
+        launcher=facts.launcher,
+    )
+
+
+async def _list_jobs(sources: Sources, _: Message) -> AsyncIterator[Message]:
+    yield agent_pb2.ListJobsResponse(
+        jobs=[
+            agent_pb2.Job(
+                id=job.id,
+                generation=job.generation,
+                tenant=job.tenant,
+                state=f"JOB_STATE_{job.state.name}",
+                reason=job.reason,
+                attempt=job.attempt,
+                exit_code=job.exit_code,
+                pid=job.pid,
+                started_unix_nano=job.started_unix_nano,
+                ended_unix_nano=job.ended_unix_nano,
+            )
+            for job in sources.jobs()
+        ]
+    )
+
+
+async def _stop_job(sources: Sources, request: Message) -> AsyncIterator[Message]:
+    assert isinstance(request, agent_pb2.StopJobRequest)  # noqa: S101  the table pairs them
+    await sources.stop_job(request.job)
+    yield agent_pb2.StopJobResponse()
+
+
+async def _stream_logs(sources: Sources, request: Message) -> AsyncIterator[Message]:
+    assert isinstance(request, agent_pb2.StreamLogsRequest)  # noqa: S101  the table pairs them
+    tail_bytes = min(request.tail_bytes or 65536, 1 << 20)
+    async for lines in sources.logs(request.job, tail_bytes, request.follow):
+        part, size = agent_pb2.StreamLogsResponse(), 0
+        for line in lines:
+            if size >= _LINES_BYTES:
+                yield part
+                part, size = agent_pb2.StreamLogsResponse(), 0
+            part.lines.add(time_unix_nano=line.time_unix_nano, stderr=line.stderr, text=line.text)
+            size += len(line.text) + 16
+        if part.lines:
+            yield part
+
+
+async def _list_devices(sources: Sources, _: Message) -> AsyncIterator[Message]:
+    yield agent_pb2.ListDevicesResponse(
+        devices=[
+            agent_pb2.Device(
+                id=device.id,
+                online=device.online,
+                first_seen_unix_nano=device.first_seen_unix_nano,
+                last_seen_unix_nano=device.last_seen_unix_nano,
+                messages=device.messages,
+                bytes=device.payload_bytes,
+                last_topic=device.last_topic,
+            )
+            for device in sources.devices()[:1000]
+        ]
+    )
+
+
+async def _send_device_command(sources: Sources, request: Message) -> AsyncIterator[Message]:
+    assert isinstance(request, agent_pb2.SendDeviceCommandRequest)  # noqa: S101  the table pairs them
+    seconds = min(request.timeout_milli or 10_000, 60_000) / 1000
+    payload, elapsed_milli = await sources.send_command(
+        request.device, request.name, request.payload, seconds, request.idempotency_key
+    )
+    yield agent_pb2.SendDeviceCommandResponse(payload=payload, elapsed_milli=elapsed_milli)
+
+
+async def _get_spool(sources: Sources, _: Message) -> AsyncIterator[Message]:
+    view = sources.spool()
+    yield agent_pb2.GetSpoolResponse(
+        epoch=view.epoch,
+        bytes=view.payload_bytes,
+        limit_bytes=view.limit_bytes,
+        classes=[
+            agent_pb2.SpoolClass(
+                record_class=f"RECORD_CLASS_{c.record_class.name}",
+                next_seq=c.next_seq,
+                acked_seq=c.acked_seq,
+                records=c.records,
+                dropped=c.dropped,
+            )
+            for c in view.classes
+        ],
+    )
+
+
+METHODS = {
+    "GetNode": Method(agent_pb2.GetNodeRequest, _get_node, EVERYBODY),
+    "ListJobs": Method(agent_pb2.ListJobsRequest, _list_jobs, EVERYBODY),
+    "StopJob": Method(agent_pb2.StopJobRequest, _stop_job, EVERYBODY),
+    "StreamLogs": Method(agent_pb2.StreamLogsRequest, _stream_logs, EVERYBODY, streams=True),
+    "ListDevices": Method(agent_pb2.ListDevicesRequest, _list_devices, EVERYBODY),
+    "SendDeviceCommand": Method(agent_pb2.SendDeviceCommandRequest, _send_device_command, EVERYBODY),
+    "GetSpool": Method(agent_pb2.GetSpoolRequest, _get_spool, EVERYBODY),
+}

@@ -1,0 +1,194 @@
+"""Records and errors, from the agent's nouns to the wire's messages. Pure."""
+
+from collections.abc import Sequence
+
+from google.rpc import error_details_pb2, status_pb2
+
+from agent.model import (
+    AuditEntry,
+    Body,
+    DeviceMessage,
+    Event,
+    Gap,
+    LogChunk,
+    MetricBatch,
+    RecordClass,
+    Stamp,
+    UsageSample,
+)
+from agent.spool.record import Entry
+from storeedge.v1 import control_pb2, record_pb2
+
+MAX_FRAME_BYTES = 256 * 1024
+
+
+def class_of(body: Body) -> RecordClass:
+    match body:
+        case AuditEntry():
+            return RecordClass.AUDIT
+        case UsageSample():
+            return RecordClass.USAGE
+        case Event():
+            return RecordClass.EVENT
+        case DeviceMessage():
+            return RecordClass.DEVICE
+        case MetricBatch():
+            return RecordClass.TELEMETRY
+        case LogChunk():
+            return RecordClass.LOG
+        case Gap():
+            return body.record_class
+
+
+def encode_record(stamp: Stamp, body: Body) -> bytes:
+    """A storeedge.v1.Record, serialised: what lies in the spool and goes up as it is."""
+    return _record(stamp, body).SerializeToString()
+
+
+def _record(stamp: Stamp, body: Body) -> record_pb2.Record:
+    record = record_pb2.Record(
+        time_unix_nano=stamp.time_unix_nano, boot_offset_nano=stamp.boot_offset_nano, boot_id=stamp.boot_id
+    )
+    match body:
+        case AuditEntry():
+            record.audit.CopyFrom(_audit(body))
+        case UsageSample():
+            record.usage.CopyFrom(_usage(body))
+        case Event():
+            record.event.CopyFrom(_event(body))
+        case DeviceMessage():
+            record.device.CopyFrom(_device(body))
+        case MetricBatch():
+            record.metrics.CopyFrom(_metrics(body))
+        case LogChunk():
+            record.log.CopyFrom(_log(body))
+        case Gap():
+            record.gap.CopyFrom(_gap(body))
+    return record
+
+
+def _audit(body: AuditEntry) -> record_pb2.AuditEntry:
+    return record_pb2.AuditEntry(
+        actor=body.actor, action=body.action, target=body.target, outcome=body.outcome, detail=body.detail[:1024]
+    )
+
+
+def _usage(body: UsageSample) -> record_pb2.UsageSample:
+    return record_pb2.UsageSample(
+        tenant=body.tenant,
+        job=body.job,
+        generation=body.generation,
+        attempt=body.attempt,
+        start_unix_nano=body.start_unix_nano,
+        end_unix_nano=body.end_unix_nano,
+        cpu_nano=body.cpu_nano,
+        memory_byte_seconds=body.memory_byte_seconds,
+        wall_nano=body.wall_nano,
+        network_receive_bytes=body.network_receive_bytes,
+        network_transmit_bytes=body.network_transmit_bytes,
+        disk_write_bytes=body.disk_write_bytes,
+        chain_index=body.chain_index,
+        chain_hash=body.chain_hash,
+    )
+
+
+def _event(body: Event) -> record_pb2.Event:
+    return record_pb2.Event(
+        kind=body.kind,
+        tenant=body.tenant,
+        job=body.job,
+        generation=body.generation,
+        attempt=body.attempt,
+        state=f"JOB_STATE_{body.state.name if body.state else 'UNSPECIFIED'}",
+        reason=body.reason,
+        message=body.message[:1024],
+        exit_code=body.exit_code,
+        attributes=body.attributes,
+    )
+
+
+def _device(body: DeviceMessage) -> record_pb2.DeviceMessage:
+    return record_pb2.DeviceMessage(
+        device=body.device,
+        topic=body.topic,
+        payload=body.payload,
+        qos=body.qos,
+        retained=body.retained,
+        content_type=body.content_type,
+        user_properties=[record_pb2.UserProperty(key=k, value=v) for k, v in body.user_properties],
+        correlation_data=body.correlation_data,
+        packet_id=body.packet_id,
+        redelivered=body.redelivered,
+    )
+
+
+def _metrics(body: MetricBatch) -> record_pb2.MetricBatch:
+    return record_pb2.MetricBatch(
+        start_unix_nano=body.start_unix_nano,
+        tick_delta_milli=body.tick_delta_milli,
+        strings=body.strings,
+        series=[
+            record_pb2.Series(
+                name=s.name,
+                unit=s.unit,
+                kind=f"METRIC_KIND_{s.kind.name}",
+                attributes=s.attributes,
+                decimals=s.decimals,
+                value_deltas=s.value_deltas,
+                ticks=s.ticks,
+            )
+            for s in body.series
+        ],
+    )
+
+
+def _log(body: LogChunk) -> record_pb2.LogChunk:
+    return record_pb2.LogChunk(
+        tenant=body.tenant,
+        job=body.job,
+        generation=body.generation,
+        attempt=body.attempt,
+        offset=body.offset,
+        data=body.data,
+    )
+
+
+def _gap(body: Gap) -> record_pb2.Gap:
+    return record_pb2.Gap(
+        record_class=wire_class(body.record_class),
+        first_seq=body.first_seq,
+        last_seq=body.last_seq,
+        count=body.count,
+        reason=body.reason,
+    )
+
+
+def wire_class(record_class: RecordClass) -> str:
+    """Its name in storeedge.v1.RecordClass; message constructors take it."""
+    return f"RECORD_CLASS_{record_class.name}"
+
+
+def batch(record_class: RecordClass, entries: Sequence[Entry], stamp: Stamp) -> control_pb2.Batch:
+    """Neighbouring entries as one Batch; a gap entry becomes a Gap record stamped `stamp`."""
+    message = control_pb2.Batch(record_class=wire_class(record_class), first_seq=entries[0].seq)
+    for entry in entries:
+        if entry.gap_first is None:
+            message.records.add().MergeFromString(entry.payload)
+        else:
+            count = entry.seq - entry.gap_first + 1
+            gap = Gap(record_class, entry.gap_first, entry.seq, count, "spool full")
+            message.records.add().CopyFrom(_record(stamp, gap))
+    return message
+
+
+def forgotten(record_class: RecordClass, first_seq: int, last_seq: int, stamp: Stamp) -> control_pb2.Batch:
+    """What central acknowledged once and no longer holds (restored from a backup): only a gap can say so."""
+    gap = Gap(record_class, first_seq, last_seq, last_seq - first_seq + 1, "acknowledged before, no longer held")
+    return control_pb2.Batch(record_class=wire_class(record_class), first_seq=last_seq, records=[_record(stamp, gap)])
+
+
+def status(reason: str, code: int, message: str) -> status_pb2.Status:
+    """google.rpc.Status with an ErrorInfo that carries the reason (AIP-193)."""
+    result = status_pb2.Status(code=code, message=message[:1024])
+    result.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain="storeedge"))
+    return result

@@ -1,0 +1,91 @@
+"""One lane of the session: Hello up, Welcome down, then frames both ways until somebody leaves."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import cast
+
+import grpc
+import grpc.aio
+from google.rpc import error_details_pb2, status_pb2
+
+from agent.errors import AwayError
+from agent.link.codec import MAX_FRAME_BYTES
+from storeedge.v1 import control_pb2, control_pb2_grpc
+
+Call = grpc.aio.StreamStreamCall[control_pb2.AgentFrame, control_pb2.CentralFrame]
+
+_STATUS_KEY = "grpc-status-details-bin"
+
+
+class Lane:
+    """An open lane. Every method raises AwayError, with central's own words, once it has ended."""
+
+    def __init__(self, call: Call, welcome: control_pb2.Welcome) -> None:
+        self._call = call
+        self._writing = asyncio.Lock()  # a gRPC stream takes one write at a time
+        self.welcome = welcome
+
+    async def send(self, frame: control_pb2.AgentFrame) -> None:
+        if frame.ByteSize() > MAX_FRAME_BYTES:
+            raise AssertionError(f"frame {frame.WhichOneof('frame')} of {frame.ByteSize()} bytes is over the bound")
+        try:
+            async with self._writing:
+                await self._call.write(frame)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            raise await why_ended(self._call) from error
+
+    async def frames(self) -> AsyncIterator[control_pb2.CentralFrame]:
+        try:
+            while True:
+                frame = await self._call.read()
+                if frame is grpc.aio.EOF:
+                    break
+                yield cast("control_pb2.CentralFrame", frame)
+        except grpc.aio.AioRpcError as error:
+            raise await why_ended(self._call) from error
+        raise await why_ended(self._call)
+
+    def close(self) -> None:
+        self._call.cancel()
+
+
+async def open_lane(channel: grpc.aio.Channel, hello: control_pb2.Hello, *, timeout_seconds: float) -> Lane:
+    """Raises AwayError when central doesn't answer with Welcome in time, or refuses."""
+    call: Call = control_pb2_grpc.ControlStub(channel).Session()
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            await call.write(control_pb2.AgentFrame(hello=hello))
+            frame = await call.read()
+    except TimeoutError as error:
+        call.cancel()
+        raise AwayError(f"central did not answer within {timeout_seconds:g} s") from error
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+        raise await why_ended(call) from error
+    except asyncio.CancelledError:
+        call.cancel()
+        raise
+    if frame is grpc.aio.EOF:
+        raise await why_ended(call)
+    first = cast("control_pb2.CentralFrame", frame)
+    if first.WhichOneof("frame") != "welcome":
+        call.cancel()
+        raise AwayError(f"central began with {first.WhichOneof('frame')} instead of welcome")
+    return Lane(call, first.welcome)
+
+
+async def why_ended(call: Call) -> AwayError:
+    """The end of a call in words: the reason of central's google.rpc.Status where it sent one."""
+    code = await call.code()
+    words = await call.details() or code.name
+    for key, value in await call.trailing_metadata() or ():
+        if key == _STATUS_KEY and isinstance(value, bytes):
+            words = f"{_reason(value)}: {words}"
+    return AwayError(f"central ended the session: {words}")
+
+
+def _reason(raw: bytes) -> str:
+    info = error_details_pb2.ErrorInfo()
+    for detail in status_pb2.Status.FromString(raw).details:
+        if detail.Unpack(info):
+            return info.reason
+    return "?"

@@ -1,0 +1,97 @@
+"""The bulk lane: what lies in the spool goes up in batches, and is forgotten when central has it.
+
+At most `window_bytes` of Welcome are on their way unacknowledged. Classes take turns, a batch each, the bill and the
+audit trail first, so that a backlog of device messages delays them by one round only.
+"""
+
+import asyncio
+from collections import deque
+
+from agent.clock import Clock
+from agent.config.schema import LinkConfig
+from agent.errors import AwayError
+from agent.link import codec
+from agent.link.session import Lane
+from agent.model import RecordClass
+from agent.spool.spool import Spool
+from storeedge.v1 import control_pb2
+
+
+class Uplink:
+    """For one open lane; `run` ends with AwayError when the lane does."""
+
+    def __init__(self, lane: Lane, spool: Spool, config: LinkConfig, clock: Clock) -> None:
+        self._lane, self._spool, self._config, self._clock = lane, spool, config, clock
+        self._sent: dict[RecordClass, int] = {}
+        self._unacked: dict[RecordClass, deque[tuple[int, int]]] = {c: deque() for c in RecordClass}
+        self._window_bytes = lane.welcome.window_bytes
+        self._in_flight_bytes = 0
+        self._acked = asyncio.Event()
+
+    async def run(self) -> None:
+        await self._resume()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._receive(), name="uplink.receive")
+            group.create_task(self._pump(), name="uplink.pump")
+
+    async def _resume(self) -> None:
+        """Begin behind what central holds, wherever the last session ended."""
+        stored = {RecordClass(p.record_class): p.seq for p in self._lane.welcome.stored}
+        for view in self._spool.view().classes:
+            have = stored.get(view.record_class, 0)
+            if have >= view.next_seq:
+                raise AwayError(
+                    f"central holds {view.record_class.name} up to {have}, this spool only reached {view.next_seq - 1}:"
+                    " two nodes with one identity, or a spool restored from a copy"
+                )
+            self._sent[view.record_class] = have
+            if have > view.acked_seq:
+                await self._spool.ack(view.record_class, have)
+            elif have < view.acked_seq:
+                batch = codec.forgotten(view.record_class, have + 1, view.acked_seq, self._clock.stamp())
+                await self._send(view.record_class, batch, view.acked_seq)
+
+    async def _pump(self) -> None:
+        while True:
+            moved = [await self._send_next(record_class) for record_class in RecordClass]
+            if not any(moved):
+                await self._spool.grown()
+
+    async def _send_next(self, record_class: RecordClass) -> bool:
+        if self._sent[record_class] + 1 >= self._spool.view().classes[record_class - 1].next_seq:
+            return False
+        entries = await self._spool.read(
+            record_class,
+            self._sent[record_class],
+            max_records=self._config.batch_records,
+            max_bytes=self._config.batch_bytes,
+        )
+        if not entries:
+            return False
+        batch = codec.batch(record_class, entries, self._clock.stamp())
+        await self._send(record_class, batch, entries[-1].seq)
+        return True
+
+    async def _send(self, record_class: RecordClass, batch: control_pb2.Batch, last_seq: int) -> None:
+        size = batch.ByteSize()
+        # One batch may always be on its way, also when it alone is larger than a small window.
+        while self._in_flight_bytes and self._in_flight_bytes + size > self._window_bytes:
+            self._acked.clear()
+            await self._acked.wait()
+        # Before the write: its ack may be here before the write returns.
+        self._sent[record_class] = last_seq
+        self._in_flight_bytes += size
+        self._unacked[record_class].append((last_seq, size))
+        await self._lane.send(control_pb2.AgentFrame(batch=batch))
+
+    async def _receive(self) -> None:
+        async for frame in self._lane.frames():
+            if frame.WhichOneof("frame") == "ack":
+                await self._on_ack(RecordClass(frame.ack.record_class), frame.ack.seq)
+
+    async def _on_ack(self, record_class: RecordClass, seq: int) -> None:
+        waiting = self._unacked[record_class]
+        while waiting and waiting[0][0] <= seq:
+            self._in_flight_bytes -= waiting.popleft()[1]
+        self._acked.set()
+        await self._spool.ack(record_class, min(seq, self._sent[record_class]))
