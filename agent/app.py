@@ -1,0 +1,163 @@
+"""The one place where concrete things meet: builds the services of a configuration and runs them."""
+
+import os
+import random
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from agent import __version__
+from agent.api.doors import ApiService
+from agent.api.methods import NodeFacts, Sources
+from agent.api.service import AgentApi
+from agent.clock import Clock, system_clock
+from agent.config.schema import Config
+from agent.errors import AwayError, RefusedError, StorageError
+from agent.identity import store as identity_store
+from agent.identity import tls
+from agent.identity.enrol import take_refusals
+from agent.jobs.runner import JobsService
+from agent.link import codec
+from agent.link.service import LinkService
+from agent.link.wanted import Wanted
+from agent.model import Body, Desired, DeviceMessage, Event, Sink
+from agent.mqtt.service import MqttService
+from agent.mqtt.topics import compile_rules
+from agent.runtime.serve import serve
+from agent.sandbox import Sandbox
+from agent.spool.record import Draft
+from agent.spool.spool import Spool, open_spool
+from agent.telemetry.sampler import TelemetryService
+
+
+def _recorder(spool: Spool, clock: Clock) -> Sink:
+    async def record(bodies: Sequence[Body]) -> None:
+        stamp = clock.stamp()
+        await spool.append(
+            [
+                Draft(
+                    codec.class_of(body),
+                    codec.encode_record(stamp, body),
+                    body.priority if isinstance(body, DeviceMessage) else 5,
+                )
+                for body in bodies
+            ]
+        )
+
+    return record
+
+
+class App:
+    """The agent, assembled. `run` ends when it was told to stop."""
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        state_dir = config.node.state_dir
+        _make_directory(state_dir)
+        _make_directory(config.node.run_dir)
+        self._clock = clock
+        self._identity = identity_store.load(state_dir)
+        self._spool, self._aside = open_spool(
+            state_dir / "spool.db",
+            limit_bytes=config.spool.limit_bytes,
+            epoch=str(uuid.uuid4()),
+            set_aside=f".corrupt-{clock.wall_nano() // 10**9}",
+        )
+        self._record = _recorder(self._spool, clock)
+        self._state_dir = state_dir
+        self._sandbox = Sandbox(config.jobs.launcher_socket)
+        self._launcher_facts: dict[str, str] = {}
+        self._jobs = JobsService(config.jobs, state_dir, self._sandbox, self._record, clock)
+        self._mqtt = MqttService(config.mqtt, state_dir, self._record, clock, random.random)
+        self._telemetry = TelemetryService(config.telemetry, self._record, clock, self._spool.view)
+        self._wanted = Wanted(state_dir / "desired.pb", check=_check, apply=self._apply, record=self._record)
+        api = AgentApi(self._sources(), trust_domain=self._identity.trust_domain, record=self._record)
+        self._link = LinkService(
+            config.link,
+            state_dir=state_dir,
+            identity=self._identity,
+            version=__version__,
+            spool=self._spool,
+            wanted=self._wanted,
+            answer=api.answer,
+            record=self._record,
+            clock=clock,
+            draw=random.random,
+        )
+        self._api = ApiService(
+            api,
+            codec.status,
+            socket=config.api.socket,
+            listen=config.api.listen,
+            credentials=tls.server_credentials(self._identity) if config.api.listen else None,
+        )
+
+    async def run(self) -> None:
+        try:
+            await serve(
+                [self._jobs, self._mqtt, self._telemetry, self._link, self._api], clock=self._clock, ready=self._ready
+            )
+        finally:
+            await self._spool.close()
+
+    async def _ready(self) -> None:
+        """READY means: desired state is in force and every job is re-adopted."""
+        await self._wanted.restore()
+        await self._jobs.recovered.wait()
+        attributes = {"version": __version__, "pid": str(os.getpid())}
+        if self._aside is not None:
+            attributes["spool_set_aside"] = str(self._aside)
+        await self._record([Event("node.started", attributes=attributes), *take_refusals(self._state_dir)])
+        try:
+            facts = await self._sandbox.hello()
+        except (AwayError, RefusedError) as error:
+            self._launcher_facts = {"away": str(error)}
+        else:
+            self._launcher_facts = {k: str(v) for k, v in asdict(facts).items()}
+
+    async def _apply(self, desired: Desired) -> None:
+        self._mqtt.apply_rules(desired.rules)
+        await self._jobs.apply(desired)
+
+    def _sources(self) -> Sources:
+        return Sources(
+            clock=self._clock,
+            node=self._facts,
+            jobs=self._jobs.jobs,
+            stop_job=self._jobs.stop_job,
+            logs=self._jobs.logs,
+            devices=self._mqtt.devices,
+            send_command=self._mqtt.send_command,
+            spool=self._spool.view,
+        )
+
+    def _facts(self) -> NodeFacts:
+        return NodeFacts(
+            spiffe_id=self._link.identity.spiffe_id,
+            agent_version=__version__,
+            agent_pid=os.getpid(),
+            uptime_seconds=int(self._clock.seconds()),
+            desired_revision=self._wanted.revision(),
+            connected=self._link.connected,
+            certificate_not_after_unix_nano=self._link.identity.not_after_unix_nano,
+            launcher=self._launcher_facts,
+        )
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{path}: {error.strerror}; systemd makes it for the unit, or create it for this user"
+        ) from error
+
+
+def _check(desired: Desired) -> None:
+    """Raises RefusedError for rules the bridge could not compile: then nothing of the desired state is stored."""
+    compile_rules(desired.rules)
+
+
+async def run(config: Config) -> None:
+    """Run the agent of `config`. Raises ConfigError when it isn't enrolled, StorageError when its disk refuses."""
+    await App(config, system_clock()).run()

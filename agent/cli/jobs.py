@@ -1,0 +1,38 @@
+"""edge-agent jobs: what runs here."""
+
+import argparse
+
+from agent.cli.local import TIMEOUT_SECONDS, Local, document, moment, table
+from storeedge.v1 import agent_pb2, record_pb2
+
+
+def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = verbs.add_parser("jobs", help="the tenants' jobs and their states")
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(handler=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    with Local(args) as agent:
+        reply = agent.ListJobs(agent_pb2.ListJobsRequest(), timeout=TIMEOUT_SECONDS)
+    if args.json:
+        document(reply)
+        return 0
+    table(
+        ("JOB", "TENANT", "GEN", "STATE", "REASON", "RUN", "EXIT", "PID", "SINCE"),
+        [
+            (
+                job.id,
+                job.tenant,
+                job.generation,
+                record_pb2.JobState.Name(job.state).removeprefix("JOB_STATE_").lower().replace("_", "-"),
+                job.reason or "-",
+                job.attempt,
+                job.exit_code if job.HasField("exit_code") else "-",
+                job.pid or "-",
+                moment(job.ended_unix_nano or job.started_unix_nano),
+            )
+            for job in reply.jobs
+        ],
+    )
+    return 0

@@ -1,0 +1,29 @@
+"""edge-agent run: the daemon."""
+
+import argparse
+import asyncio
+import sys
+
+from agent import app, log
+from agent.config.load import load
+from agent.errors import ConfigError, EdgeError
+
+
+def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = verbs.add_parser("run", help="run the agent; systemd does this")
+    parser.set_defaults(handler=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 after an orderly stop; 78 (EX_CONFIG, sysexits.h) when a person must mend something first; 1 otherwise."""
+    try:
+        config = load(args.config)
+        log.configure(config.log.level)
+        asyncio.run(app.run(config))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 78
+    except EdgeError as error:
+        print(f"edge-agent: {error}", file=sys.stderr)
+        return 1
+    return 0
