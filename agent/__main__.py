@@ -10,7 +10,7 @@ from agent.errors import EdgeError
 
 DEFAULT_CONFIG = Path("/etc/edge-agent/agent.toml")
 
-# A verb is a file of agent/cli with `add`. Only the one that is asked for is imported: the daemon pays for no other.
+# A verb is a file of agent/cli with HELP and `add(parser)`, which sets `handler`. Only the one that is asked for is imported: the daemon pays for no other.
 VERBS = ("run", "enrol", "config", "status", "jobs", "logs", "devices", "spool")
 
 
@@ -20,7 +20,8 @@ def _parser(wanted: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb in (wanted,) if wanted else VERBS:
-        importlib.import_module(f"agent.cli.{verb}").add(verbs)
+        module = importlib.import_module(f"agent.cli.{verb}")
+        module.add(verbs.add_parser(verb, help=module.HELP))
     return parser
 
 

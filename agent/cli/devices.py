@@ -5,9 +5,10 @@ import argparse
 from agent.cli.local import TIMEOUT_SECONDS, Local, document, moment, table
 from storeedge.v1 import agent_pb2
 
+HELP = "devices on this store's broker"
 
-def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = verbs.add_parser("devices", help="devices on this store's broker")
+
+def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(handler=run)
 

@@ -5,9 +5,10 @@ import argparse
 from agent.cli.local import TIMEOUT_SECONDS, Local, document, moment, table
 from storeedge.v1 import agent_pb2, record_pb2
 
+HELP = "the tenants' jobs and their states"
 
-def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = verbs.add_parser("jobs", help="the tenants' jobs and their states")
+
+def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(handler=run)
 

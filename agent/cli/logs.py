@@ -6,9 +6,10 @@ import sys
 from agent.cli.local import Local
 from storeedge.v1 import agent_pb2
 
+HELP = "the last lines of a job, or all that come"
 
-def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = verbs.add_parser("logs", help="the last lines of a job, or all that come")
+
+def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the run ends")
     parser.add_argument("--tail", type=int, default=65536, metavar="BYTES", help="begin this far from the end")

@@ -8,9 +8,10 @@ from agent import app, log
 from agent.config.load import load
 from agent.errors import ConfigError, EdgeError
 
+HELP = "run the agent; systemd does this"
 
-def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = verbs.add_parser("run", help="run the agent; systemd does this")
+
+def add(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(handler=run)
 
 

@@ -5,9 +5,10 @@ import argparse
 from agent.cli.local import TIMEOUT_SECONDS, Local, document, moment
 from storeedge.v1 import agent_pb2
 
+HELP = "who this node is and whether central hears it"
 
-def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = verbs.add_parser("status", help="who this node is and whether central hears it")
+
+def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(handler=run)
 
