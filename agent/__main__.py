@@ -10,7 +10,8 @@ from agent.errors import EdgeError
 
 DEFAULT_CONFIG = Path("/etc/edge-agent/agent.toml")
 
-# A verb is a file of agent/cli with HELP and `add(parser)`, which sets `handler`. Only the one that is asked for is imported: the daemon pays for no other.
+# A verb is a file of agent/cli with HELP and `add(parser)`, which sets `handler`. Only the one that is asked for is
+# imported: the daemon pays for no other.
 VERBS = ("run", "enrol", "config", "status", "jobs", "logs", "devices", "spool")
 
 

@@ -40,6 +40,8 @@ class Tunnel:
             return
         task = self._group.create_task(self._serve(call), name=f"call.{call.method}.{call.id}")
         self._calls[call.id] = _InFlight(task)
+        # Not a `finally` in the task: one that is cancelled before its first step never gets there.
+        task.add_done_callback(lambda _: self._calls.pop(call.id, None))
         self.credit(call.id, max(1, call.credit))
 
     def credit(self, call_id: int, more: int) -> None:
@@ -65,8 +67,6 @@ class Tunnel:
             await self._end(call.id, "INTERNAL", "the agent failed; its log has the reason")
         else:
             await self._end(call.id, "OK", "")
-        finally:
-            self._calls.pop(call.id, None)
 
     async def _replies(self, call: control_pb2.Call) -> None:
         async with asyncio.timeout(min(call.deadline_milli, 86_400_000) / 1000):

@@ -1,0 +1,87 @@
+"""Records on their way up."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.link import codec
+from agent.model import (
+    AuditEntry,
+    Body,
+    DeviceMessage,
+    Event,
+    Gap,
+    JobState,
+    LogChunk,
+    MetricBatch,
+    MetricKind,
+    RecordClass,
+    Series,
+    Stamp,
+    UsageSample,
+)
+from agent.spool.record import Entry
+from storeedge.v1 import record_pb2, types_pb2
+
+STAMP = Stamp(1_700_000_000_000_000_000, 5_000, "b" * 36)
+BODIES: list[Body] = [
+    AuditEntry("agent", "call.GetNode", "", "ok"),
+    UsageSample("t", "j", 1, 1, 1, 2, 3, 4, 5, chain_index=1, chain_hash=b"h" * 32),
+    Event("job.state", "t", "j", 1, 1, JobState.FAILED, "oom", "out of memory", 137, {"k": "v"}),
+    DeviceMessage("fridge-1", "devices/fridge-1/t", b"4.2", 1, user_properties=(("a", "b"),), packet_id=7),
+    MetricBatch(5, (0, 10), ("", "n", "u"), (Series(1, 2, MetricKind.GAUGE, (), 1, (40, 1), (0, 1)),)),
+    LogChunk("t", "j", 1, 1, 0, b"line"),
+    Gap(RecordClass.DEVICE, 3, 9, 7, "spool full"),
+]
+
+
+@pytest.mark.parametrize("body", BODIES, ids=lambda b: type(b).__name__)
+def test_every_field_of_a_body_arrives(body: Body) -> None:
+    record = record_pb2.Record.FromString(codec.encode_record(STAMP, body))
+    assert (record.time_unix_nano, record.boot_offset_nano, record.boot_id) == (
+        STAMP.time_unix_nano,
+        STAMP.boot_offset_nano,
+        STAMP.boot_id,
+    )
+    message = getattr(record, record.WhichOneof("body"))
+    for name in type(body).__dataclass_fields__:
+        ours = getattr(body, name)
+        match name:
+            case "priority":
+                continue
+            case "state":
+                assert message.state == record_pb2.JOB_STATE_FAILED
+            case "user_properties":
+                assert [(p.key, p.value) for p in message.user_properties] == list(ours)
+            case "series":
+                assert [(s.name, s.unit, s.decimals, list(s.value_deltas), list(s.ticks)) for s in message.series] == [
+                    (s.name, s.unit, s.decimals, list(s.value_deltas), list(s.ticks)) for s in ours
+                ]
+                assert message.series[0].kind == record_pb2.METRIC_KIND_GAUGE
+            case _:
+                theirs = getattr(message, name)
+                assert (
+                    dict(theirs) if isinstance(ours, dict) else tuple(theirs) if isinstance(ours, tuple) else theirs
+                ) == ours
+
+
+def test_every_class_and_state_has_its_word_on_the_wire() -> None:
+    for record_class in RecordClass:
+        assert types_pb2.RecordClass.Value(codec.wire_class(record_class)) == record_class
+    for state in JobState:
+        event = record_pb2.Record.FromString(codec.encode_record(STAMP, Event("job.state", state=state))).event
+        assert event.state != record_pb2.JOB_STATE_UNSPECIFIED
+
+
+@given(st.integers(1, 1 << 50), st.integers(0, 100))
+def test_a_gap_in_the_spool_goes_up_as_a_gap_record(first: int, more: int) -> None:
+    batch = codec.batch(RecordClass.DEVICE, [Entry(first + more, b"", gap_first=first)], STAMP)
+    gap = batch.records[0].gap
+    assert (batch.first_seq, gap.first_seq, gap.last_seq, gap.count) == (first + more, first, first + more, more + 1)
+
+
+def test_a_batch_carries_the_spooled_bytes_unchanged() -> None:
+    payloads = [codec.encode_record(STAMP, DeviceMessage("d", "devices/d/x", str(i).encode())) for i in range(3)]
+    batch = codec.batch(RecordClass.DEVICE, [Entry(5 + i, p) for i, p in enumerate(payloads)], STAMP)
+    assert batch.first_seq == 5
+    assert [r.SerializeToString() for r in batch.records] == payloads

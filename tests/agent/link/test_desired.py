@@ -1,0 +1,91 @@
+"""Desired state from the wire: whole or not at all, and the refusal names the field."""
+
+from collections.abc import Callable
+
+import pytest
+
+from agent.errors import RefusedError
+from agent.link.desired import decode
+from agent.model import JobKind, Limits, Residency, RestartMode
+from storeedge.v1 import desired_pb2
+
+MIB = 1 << 20
+
+
+def good() -> desired_pb2.Desired:
+    return desired_pb2.Desired(
+        revision=7,
+        tenants=[desired_pb2.Tenant(id="acme", quota=desired_pb2.Quota(jobs=2, cpu_milli=1000, memory_bytes=64 * MIB))],
+        jobs=[
+            desired_pb2.JobSpec(
+                id="hello",
+                generation=1,
+                tenant="acme",
+                kind=desired_pb2.JOB_KIND_BATCH,
+                image="host",
+                command=["/bin/echo", "hi"],
+                env={"A": "b"},
+                limits=desired_pb2.JobLimits(cpu_milli=100, memory_bytes=8 * MIB),
+            )
+        ],
+        rules=[desired_pb2.DeviceRule(filter="devices/cam/#", residency=desired_pb2.RESIDENCY_STORE, priority=3)],
+    )
+
+
+def test_defaults_are_filled_in_as_the_proto_says() -> None:
+    desired = decode(good())
+    job = desired.jobs[0]
+    assert job.limits == Limits(100, 8 * MIB, pids=64, log_bytes=MIB, tmp_bytes=8 * MIB)
+    assert (job.kind, job.restart.mode, job.stop_grace_seconds) == (JobKind.BATCH, RestartMode.NEVER, 10)
+    assert desired.rules[0].residency is Residency.STORE
+    assert not desired.rules[0].forward
+
+
+def test_a_service_is_restarted_always_unless_it_says_otherwise() -> None:
+    message = good()
+    message.jobs[0].kind = desired_pb2.JOB_KIND_SERVICE
+    assert decode(message).jobs[0].restart.mode is RestartMode.ALWAYS
+
+
+def _job(change: Callable[[desired_pb2.JobSpec], object]) -> desired_pb2.Desired:
+    message = good()
+    change(message.jobs[0])
+    return message
+
+
+BAD: list[tuple[str, Callable[[desired_pb2.JobSpec], object]]] = [
+    (r"id", lambda j: setattr(j, "id", "../etc")),
+    (r"generation", lambda j: setattr(j, "generation", 0)),
+    (r"tenant", lambda j: setattr(j, "tenant", "A B")),
+    (r"kind", lambda j: j.ClearField("kind")),
+    (r"image", lambda j: setattr(j, "image", "/etc")),
+    (r"command", lambda j: j.ClearField("command")),
+    (r"command", lambda j: j.command.extend(["x" * 9000] * 2)),
+    (r"command.*NUL", lambda j: j.command.append("a\0b")),
+    (r"cpu_milli", lambda j: setattr(j.limits, "cpu_milli", 5)),
+    (r"memory_bytes", lambda j: setattr(j.limits, "memory_bytes", 1024)),
+    (r"pids", lambda j: setattr(j.limits, "pids", 5000)),
+    (r"log_bytes", lambda j: setattr(j.limits, "log_bytes", 1)),
+    (r"tmp_bytes", lambda j: setattr(j.limits, "tmp_bytes", 9 * MIB)),
+    (r"deadline", lambda j: setattr(j, "deadline_seconds", 3_000_000)),
+    (r"stop_grace", lambda j: setattr(j, "stop_grace_seconds", 301)),
+    (r"env.*names", lambda j: j.env.update({"1A": "x"})),
+    (r"env.*NUL", lambda j: j.env.update({"A": "\0"})),
+]
+
+
+@pytest.mark.parametrize(("field", "change"), BAD)
+def test_a_value_out_of_bounds_is_refused_with_its_field(
+    field: str, change: Callable[[desired_pb2.JobSpec], object]
+) -> None:
+    with pytest.raises(RefusedError, match=f"hello|etc.*{field}|{field}") as refusal:
+        decode(_job(change))
+    assert refusal.value.reason == "BAD_REQUEST"
+    assert field.split(".")[0] in str(refusal.value)
+
+
+def test_no_id_twice() -> None:
+    message = good()
+    message.jobs.add().CopyFrom(message.jobs[0])
+    with pytest.raises(RefusedError, match="twice"):
+        decode(message)
