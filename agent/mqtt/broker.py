@@ -1,0 +1,141 @@
+"""How the agent reaches the broker: credentials, the persistent session, the subscription, acknowledgement by hand.
+
+The only file that knows aiomqtt and paho. aiomqtt has no public manual acknowledgement, and its queue costs half of
+the CPU time (docs/decisions/0043, 0045): messages are taken, and acknowledged, at paho, which it keeps as `_client`.
+"""
+
+import math
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+import aiomqtt
+from paho.mqtt.client import Client as PahoClient
+from paho.mqtt.client import MQTTMessage
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from agent.config.schema import MqttConfig
+from agent.errors import AwayError
+from agent.mqtt.convert import Delivery
+from agent.mqtt.topics import EVERYTHING
+
+# The session never expires (MQTT 5, 3.1.2.11.2): a box that was off for a month still gets what the broker kept.
+_NEVER = 0xFFFFFFFF
+# Twice what a record takes. What is between is refused, counted and logged; what is above, the broker drops for us.
+_MAX_PACKET_BYTES = 256 * 1024
+_KEEPALIVE_SECONDS = 20
+
+_properties: Callable[[int], Properties] = Properties  # its constructor has no annotations
+
+
+class Connection:
+    """One connection to the broker. It stays usable after it is lost: what is done on it then leads nowhere."""
+
+    def __init__(self, client: aiomqtt.Client, paho: PahoClient) -> None:
+        self._client = client
+        self._paho = paho
+
+    def acknowledge(self, packet_id: int) -> None:
+        """PUBACK. On a lost connection it goes nowhere, and the broker delivers again."""
+        self._paho.ack(packet_id, 1)
+
+    async def publish(
+        self, topic: str, payload: bytes, *, response_topic: str, correlation_data: bytes, expiry_seconds: int
+    ) -> None:
+        """QoS 1; returns when the broker has it, waits without end when it doesn't say so. Raises AwayError unsent."""
+        properties = _properties(PacketTypes.PUBLISH)
+        properties.ResponseTopic = response_topic
+        properties.CorrelationData = correlation_data
+        properties.MessageExpiryInterval = expiry_seconds
+        try:
+            await self._client.publish(topic, payload, qos=1, properties=properties, timeout=math.inf)
+        except aiomqtt.MqttError as why:
+            raise AwayError(f"broker: {why}") from why
+
+    async def lost(self) -> None:
+        """Wait until the connection is lost; always raises AwayError."""
+        try:
+            async for _ in self._client.messages:  # none comes here: on_message is ours
+                pass
+        except aiomqtt.MqttError as why:
+            raise AwayError(f"broker: {why.__cause__ or why}") from why
+
+
+@asynccontextmanager
+async def connect(
+    config: MqttConfig, deliver: Callable[[Connection, Delivery], None]
+) -> AsyncGenerator[Connection, None]:
+    """Resume the session of `config.client_id`; `deliver` is called in the loop, in order, with each message.
+
+    Raises AwayError when the broker is away, refuses us, or the password file can't be read.
+    """
+    client = _client(config)
+    paho = client._client  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  see the module's docstring
+    paho.manual_ack_set(True)
+    connection = Connection(client, paho)
+    paho.on_message = lambda _paho, _userdata, message: deliver(connection, _delivery(message))
+    try:
+        async with client:
+            await _subscribe(client)
+            yield connection
+    except aiomqtt.MqttError as why:
+        raise AwayError(f"broker at {config.host}:{config.port}: {why}") from why
+
+
+def _client(config: MqttConfig) -> aiomqtt.Client:
+    properties = _properties(PacketTypes.CONNECT)
+    properties.SessionExpiryInterval = _NEVER
+    properties.ReceiveMaximum = config.receive_maximum
+    properties.MaximumPacketSize = _MAX_PACKET_BYTES
+    client = aiomqtt.Client(
+        config.host,
+        config.port,
+        identifier=config.client_id,
+        username=config.username or None,
+        password=_password(config),
+        protocol=aiomqtt.ProtocolVersion.V5,
+        clean_start=False,
+        keepalive=_KEEPALIVE_SECONDS,
+        properties=properties,
+    )
+    client.pending_calls_threshold = 1000  # commands under way; it only warns
+    return client
+
+
+def _password(config: MqttConfig) -> str | None:
+    """Read at each connection: a changed password needs no restart."""
+    if config.password_file is None:
+        return None
+    try:
+        return config.password_file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as why:
+        raise AwayError(f"password file {config.password_file}: {why}") from why
+
+
+async def _subscribe(client: aiomqtt.Client) -> None:
+    """Retained messages come with the first subscription of a session only, and our own never come back."""
+    options = SubscribeOptions(qos=1, noLocal=True, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
+    for granted in await client.subscribe(EVERYTHING, options=options):
+        if isinstance(granted, ReasonCode) and granted.is_failure:
+            raise AwayError(f"broker refuses the subscription to {EVERYTHING}: {granted}")
+
+
+def _delivery(message: MQTTMessage) -> Delivery:
+    try:
+        topic = message.topic
+    except UnicodeDecodeError:
+        topic = ""
+    properties = message.properties
+    return Delivery(
+        topic,
+        bytes(message.payload),
+        message.qos,
+        message.retain,
+        message.dup,
+        message.mid,
+        getattr(properties, "ContentType", ""),
+        tuple(getattr(properties, "UserProperty", ())),
+        getattr(properties, "CorrelationData", b""),
+    )
