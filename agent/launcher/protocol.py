@@ -10,7 +10,7 @@ request, in order. Request: {"op": OP, ...arguments}. Reply: {"ok": {...}} or
 | start   | JobRequest    | RunState; the same run again = its state      |                          |
 | list    |               | {"runs": [RunState, ...]}                     |                          |
 | state   | run           | RunState                                      |                          |
-| watch   | run           | RunState                                      | pidfd of the run's monitor, readable when it ends; none if ended |
+| watch   | run           | RunState                                      | pidfd, readable at its end |
 | signal  | run, signal   | {}  ("TERM", "KILL"; KILL ends the cgroup)    |                          |
 | usage   | run           | Usage                                         |                          |
 | logs    | run           | {}                                            | the log file, read-only  |
@@ -19,6 +19,7 @@ request, in order. Request: {"op": OP, ...arguments}. Reply: {"ok": {...}} or
 The caller names a run and its limits. It can't name a path, an OCI fragment, a user id or a shell string.
 """
 
+import errno
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -26,6 +27,7 @@ from typing import Any, Literal, cast
 
 MAX_PACKET = 96 * 1024
 MIB = 1 << 20
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})  # answered as host, field "disk"
 
 _RUN = re.compile(r"[a-z0-9][a-z0-9.-]{0,79}")
 _WORD = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
@@ -37,8 +39,10 @@ Signal = Literal["TERM", "KILL"]
 
 
 class LauncherError(Exception):
-    """A refusal or a failure. `code` says whose turn it is: bad-request, not-allowed, not-found and conflict are
-    the caller's; no-room passes; host is this machine's (missing runtime, no cgroup controller, full disk).
+    """A refusal or a failure; `code` says whose turn it is.
+
+    bad-request, not-allowed, not-found and conflict are the caller's; no-room passes; host is this machine's (missing
+    runtime, no cgroup controller; with field "disk" when its disk is full or failing).
     """
 
     def __init__(self, code: Code, message: str, field: str = "") -> None:
@@ -120,38 +124,46 @@ def run_name(raw: Mapping[str, Any]) -> str:
 
 
 def signal_name(raw: Mapping[str, Any]) -> Signal:
-    value = raw.get("signal")
-    if value not in ("TERM", "KILL"):
-        raise _refuse("signal", "TERM or KILL")
-    return cast("Signal", value)
+    match raw.get("signal"):
+        case "TERM":
+            return "TERM"
+        case "KILL":
+            return "KILL"
+        case _:
+            raise _refuse("signal", "TERM or KILL")
+
+
+def _plain(word: str) -> bool:
+    """Can be an argument or a variable: no NUL, no lone surrogate (JSON can say both)."""
+    return "\0" not in word and not any("\ud800" <= letter <= "\udfff" for letter in word)
 
 
 def _command(raw: Mapping[str, Any]) -> tuple[str, ...]:
     value = raw.get("command")
-    if not isinstance(value, list) or not 1 <= len(cast("list[Any]", value)) <= 64:
+    if not isinstance(value, list) or not 1 <= len(cast("list[object]", value)) <= 64:
         raise _refuse("command", "a list of 1..64 strings")
     words: list[str] = []
-    for word in cast("list[Any]", value):
-        if not isinstance(word, str) or "\0" in word:
-            raise _refuse("command", "strings without NUL")
+    for word in cast("list[object]", value):
+        if not isinstance(word, str) or not _plain(word):
+            raise _refuse("command", "strings of Unicode without NUL")
         words.append(word)
-    if not words[0] or sum(len(word.encode(errors="surrogatepass")) for word in words) > 16384:
+    if not words[0] or sum(len(word.encode()) for word in words) > 16384:
         raise _refuse("command", "a first word, and at most 16384 bytes together")
     return tuple(words)
 
 
 def _env(raw: Mapping[str, Any]) -> dict[str, str]:
     value = raw.get("env", {})
-    if not isinstance(value, dict) or len(cast("dict[Any, Any]", value)) > 64:
+    if not isinstance(value, dict) or len(cast("dict[object, object]", value)) > 64:
         raise _refuse("env", "an object of at most 64 strings")
     env: dict[str, str] = {}
-    for name, content in cast("dict[Any, Any]", value).items():
+    for name, content in cast("dict[object, object]", value).items():
         if not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
             raise _refuse("env", f"names matching {_ENV_NAME.pattern}")
-        if not isinstance(content, str) or "\0" in content:
-            raise _refuse("env", "string values without NUL")
+        if not isinstance(content, str) or not _plain(content):
+            raise _refuse("env", "string values of Unicode without NUL")
         env[name] = content
-    if sum(len((k + v).encode(errors="surrogatepass")) for k, v in env.items()) > 16384:
+    if sum(len((k + v).encode()) for k, v in env.items()) > 16384:
         raise _refuse("env", "at most 16384 bytes together")
     return env
 

@@ -1,0 +1,169 @@
+"""Processes: conmon, which holds one run for its whole life, the runtime's short commands, and who is still alive."""
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.launcher.protocol import LauncherError
+
+_CREATE_SECONDS = 60.0
+_COMMAND_SECONDS = 30.0
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+# Python ignores these; a job must meet them as every program expects.
+_DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
+_FIRST_FREE_FD = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A pid is reused; with its start time (proc(5) stat field 22, in clock ticks since boot) it is one process."""
+
+    pid: int = 0
+    start_ticks: int = 0
+
+    def alive(self) -> bool:
+        return self.pid > 0 and start_ticks(self.pid) == self.start_ticks
+
+
+NOBODY = Process()
+
+
+def start_ticks(pid: int) -> int:
+    """0 when there is no such process, or only its zombie."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    fields = text[text.rindex(")") + 2 :].split()  # the name may hold anything, even ")"
+    return 0 if fields[0] in "ZX" else int(fields[19])
+
+
+def process(pid: int) -> Process:
+    return Process(pid, start_ticks(pid))
+
+
+def open_pidfd(wanted: Process) -> int | None:
+    """A descriptor that is readable when the process ends; None when it already has."""
+    try:
+        fd = os.pidfd_open(wanted.pid)
+    except ProcessLookupError:
+        return None
+    if wanted.alive():
+        return fd
+    os.close(fd)
+    return None
+
+
+def send(wanted: Process, number: signal.Signals) -> None:
+    """A signal to that very process, or to nobody."""
+    fd = open_pidfd(wanted)
+    if fd is None:
+        return
+    try:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(fd, number)
+    finally:
+        os.close(fd)
+
+
+def command(argv: tuple[str, ...]) -> tuple[int, str]:
+    """Run one of the runtime's commands: exit code and what it said. Killed after _COMMAND_SECONDS."""
+    said = os.memfd_create("said")
+    try:
+        null = (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0)
+        actions = [null, (os.POSIX_SPAWN_DUP2, said, 1), (os.POSIX_SPAWN_DUP2, said, 2)]
+        pid = os.posix_spawn(argv[0], argv, _ENVIRONMENT, file_actions=actions, setsigdef=_DEFAULT_SIGNALS)
+        code = _reap(pid, _COMMAND_SECONDS)
+        return code, os.pread(said, 4096, 0).decode(errors="replace").strip()
+    finally:
+        os.close(said)
+
+
+def _reap(pid: int, seconds: float) -> int:
+    """Exit code of our child, -9 when it had to be killed."""
+    fd = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        if not poll.poll(seconds * 1000):
+            os.kill(pid, signal.SIGKILL)
+    finally:
+        os.close(fd)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def create(argv: tuple[str, ...], cgroups: tuple[Path, ...], pid_file: Path) -> tuple[Process, Process]:
+    """Start conmon inside `cgroups` and let it create the sandbox: (monitor, the job's init, which waits for `start`).
+
+    conmon waits on _OCI_STARTPIPE before it forks or makes anything, so nothing of the run is ever outside its cgroup.
+    It answers on _OCI_SYNCPIPE with {"data": pid} or {"data": -1, "message": ...}. Raises LauncherError(host).
+    """
+    sync_read, sync_write = _pipe()
+    start_read, start_write = _pipe()
+    try:
+        actions = [
+            *((os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1, 2)),
+            (os.POSIX_SPAWN_DUP2, sync_write, 3),
+            (os.POSIX_SPAWN_DUP2, start_read, 4),
+        ]
+        environment = _ENVIRONMENT | {"_OCI_SYNCPIPE": "3", "_OCI_STARTPIPE": "4"}
+        pid = os.posix_spawn(argv[0], argv, environment, file_actions=actions, setsigdef=_DEFAULT_SIGNALS)
+        os.close(sync_write)
+        sync_write = -1
+        try:
+            for group in cgroups:
+                (group / "cgroup.procs").write_text(str(pid))
+            os.write(start_write, b"x")
+        except OSError:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+        os.waitpid(pid, 0)  # it leaves its daemonised self behind, and pid_file
+        job_pid = _answer(sync_read)
+        return process(int(pid_file.read_text())), process(job_pid)
+    finally:
+        for fd in (sync_read, sync_write, start_read, start_write):
+            if fd >= 0:
+                os.close(fd)
+
+
+def _pipe() -> tuple[int, int]:
+    """Ends above the numbers that the child gets, so that placing one never overwrites the other."""
+    ends = os.pipe()
+    try:
+        return (
+            fcntl.fcntl(ends[0], fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD),
+            fcntl.fcntl(ends[1], fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD),
+        )
+    finally:
+        os.close(ends[0])
+        os.close(ends[1])
+
+
+def _answer(fd: int) -> int:
+    """Conmon's one line: the pid of the created init."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    deadline = time.monotonic() + _CREATE_SECONDS
+    text = b""
+    while not text.endswith(b"\n"):
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise LauncherError("host", f"the monitor said nothing for {_CREATE_SECONDS:.0f} s")
+        part = os.read(fd, 65536)
+        if not part:
+            break
+        text += part
+    try:
+        answer = json.loads(text)
+        pid = int(answer["data"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise LauncherError("host", f"the monitor ended without a word: {text.decode(errors='replace')}") from error
+    if pid <= 0:
+        raise LauncherError("host", f"the runtime refused: {str(answer.get('message', '')).strip()}")
+    return pid

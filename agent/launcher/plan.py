@@ -1,0 +1,194 @@
+"""What starting a run takes, step by step, before any of it is done. Pure: `--dry-run` prints it without root."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.launcher import layout, oci
+from agent.launcher.protocol import JobRequest
+
+# conmon copies the job's output; a flooding job must not make it eat a core (measured: 0.6 of one).
+MONITOR_CPU_MILLI = 100
+MONITOR_CONTROLLERS = ("cpu", "cpuacct", "memory", "pids", "unified")
+
+
+@dataclass(frozen=True, slots=True)
+class MakeDirectory:
+    path: Path
+    mode: int
+
+    def describe(self) -> str:
+        return f"mkdir -m {self.mode:04o} {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFile:
+    """A file of root's; the content replaces what was there, as a whole."""
+
+    path: Path
+    text: str
+    mode: int
+
+    def describe(self) -> str:
+        return f"write {self.path} ({len(self.text)} bytes, mode {self.mode:04o})"
+
+
+@dataclass(frozen=True, slots=True)
+class MakeLink:
+    path: Path
+    target: str
+
+    def describe(self) -> str:
+        return f"symlink {self.path} -> {self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class MakeCgroup:
+    """A cgroup; `enable` are the v2 controllers that its children get."""
+
+    path: Path
+    enable: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        return f"cgroup {self.path}" + (f" enabling {' '.join(self.enable)} below" if self.enable else "")
+
+
+@dataclass(frozen=True, slots=True)
+class SetCgroup:
+    path: Path
+    text: str
+
+    def describe(self) -> str:
+        return f"set {self.path} = {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class StartMonitor:
+    """Put conmon in `cgroups` before it runs, then let it create the sandbox, stopped before the job's first step."""
+
+    argv: tuple[str, ...]
+    cgroups: tuple[Path, ...]
+    pid_file: Path
+
+    def describe(self) -> str:
+        return f"create, in {' '.join(map(str, self.cgroups))}: {' '.join(self.argv)}"
+
+
+@dataclass(frozen=True, slots=True)
+class StartJob:
+    argv: tuple[str, ...]
+
+    def describe(self) -> str:
+        return f"start: {' '.join(self.argv)}"
+
+
+Operation = MakeDirectory | WriteFile | MakeLink | MakeCgroup | SetCgroup | StartMonitor | StartJob
+Plan = tuple[Operation, ...]
+
+
+def skeleton(places: layout.Places) -> Plan:
+    """The launcher's directories and the shared root of the 'host' image; done once, at the launcher's start.
+
+    Every mount point is made here: in its user namespace a run can't create anything in a root that is host root's.
+    """
+    root = places.rootfs
+    closed = (places.runs, places.logs, places.runtime)
+    directories = ("dev", "proc", "sys", "usr", "etc", "etc/alternatives", "run", "var")
+    return (
+        MakeDirectory(places.state_dir, 0o711),
+        MakeDirectory(places.run_dir, 0o711),
+        *(MakeDirectory(path, 0o700) for path in closed),
+        MakeDirectory(root, 0o755),
+        *(MakeDirectory(root / name, 0o755) for name in directories),
+        *(MakeDirectory(root / name, 0o1777) for name in ("tmp", "work")),  # runc keeps the mount point's mode
+        *(MakeLink(root / name, f"usr/{name}") for name in ("bin", "sbin", "lib", "lib64")),
+        WriteFile(root / "etc/ld.so.cache", "", 0o644),
+        WriteFile(root / "etc/hostname", "job\n", 0o644),
+        WriteFile(root / "etc/hosts", "127.0.0.1 localhost job\n::1 localhost\n", 0o644),
+        WriteFile(root / "etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n", 0o644),
+        WriteFile(
+            root / "etc/passwd",
+            f"root:x:0:0:root:/:/usr/sbin/nologin\njob:x:{oci.JOB_ID}:{oci.JOB_ID}:job:/work:/bin/sh\n"
+            "nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n",
+            0o644,
+        ),
+        WriteFile(root / "etc/group", f"root:x:0:\ntty:x:5:\njob:x:{oci.JOB_ID}:\nnogroup:x:65534:\n", 0o644),
+    )
+
+
+def runtime_argv(host: layout.Host, *words: str) -> tuple[str, ...]:
+    return (str(host.runtime), f"--root={host.places.runtime}", *words)
+
+
+def start(request: JobRequest, slot: int, host: layout.Host, seccomp: Mapping[str, Any]) -> Plan:
+    """Everything from an accepted request to a running job, after the record of it is on disk."""
+    here = host.places.run(request.run)
+    config = json.dumps(oci.config(request, slot, host, seccomp), indent=1)
+    return (
+        MakeDirectory(here.exit.parent, 0o700),
+        WriteFile(here.config, config, 0o600),
+        *_cgroups(request.run, host.tree),
+        StartMonitor(
+            argv=_monitor_argv(request, host),
+            cgroups=monitor_cgroups(request.run, host.tree),
+            pid_file=here.monitor_pid,
+        ),
+        StartJob(runtime_argv(host, "start", request.run)),
+        *limit_monitor(request.run, host.tree),
+    )
+
+
+def monitor_cgroups(run: str, tree: layout.Tree) -> tuple[Path, ...]:
+    if tree.kind == "v2":
+        return tree.everywhere(tree.monitor(run))
+    return tuple(mount / tree.monitor(run).lstrip("/") for name, mount in tree.mounts if name in MONITOR_CONTROLLERS)
+
+
+def limit_monitor(run: str, tree: layout.Tree) -> Plan:
+    """Only after the start: until then conmon's cgroup also pays for the runtime, which needs its speed."""
+    quota = MONITOR_CPU_MILLI * oci.CPU_PERIOD_MICRO // 1000
+    monitor = tree.at("cpu", tree.monitor(run))
+    if tree.kind == "v2":
+        return (SetCgroup(monitor / "cpu.max", f"{quota} {oci.CPU_PERIOD_MICRO}"),)
+    return (
+        SetCgroup(monitor / "cpu.cfs_period_us", str(oci.CPU_PERIOD_MICRO)),
+        SetCgroup(monitor / "cpu.cfs_quota_us", str(quota)),
+    )
+
+
+def _cgroups(run: str, tree: layout.Tree) -> Plan:
+    if tree.kind == "v2":
+        parent = tree.at("", tree.run(run))
+        return (MakeCgroup(parent, enable=("cpu", "memory", "pids")), MakeCgroup(parent / "monitor"))
+    return tuple(MakeCgroup(path) for path in monitor_cgroups(run, tree))
+
+
+def _monitor_argv(request: JobRequest, host: layout.Host) -> tuple[str, ...]:
+    here = host.places.run(request.run)
+    return (
+        str(host.conmon),
+        *("--api-version", "1", "--cid", request.run, "--name", request.run),
+        *("--cuuid", request.run, "--full-attach"),  # its socket stays in the bundle, and its path may be long
+        *("--runtime", str(host.runtime), "--runtime-arg", f"--root={host.places.runtime}"),
+        *("--bundle", str(here.directory), "--persist-dir", str(here.exit.parent)),
+        *("--container-pidfile", str(here.directory / "job.pid"), "--conmon-pidfile", str(here.monitor_pid)),
+        *("--log-level", "error"),
+        *("--log-path", f"k8s-file:{here.log}", "--log-size-max", str(request.log_bytes)),
+    )
+
+
+def as_text(plan: Plan) -> str:
+    """A line for each step, and the config.json in full."""
+    lines: list[str] = []
+    for number, operation in enumerate(plan, 1):
+        lines.append(f"{number:3} {operation.describe()}")
+        if isinstance(operation, WriteFile) and operation.path.name == "config.json":
+            lines += [f"      {line}" for line in operation.text.splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+def as_json(plan: Plan) -> str:
+    steps = [{"operation": type(operation).__name__, **asdict(operation)} for operation in plan]
+    return json.dumps(steps, indent=1, default=str) + "\n"

@@ -1,0 +1,178 @@
+"""The launcher's socket: who may speak, one request at a time per connection, an answer to each."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from agent.launcher import protocol
+from agent.launcher.protocol import MAX_PACKET, LauncherError, to_json
+from agent.launcher.runs import Runs
+
+_CONNECTIONS = 8
+_IDLE_SECONDS = 30.0
+_STOP_SECONDS = 20.0
+_FIRST_INHERITED = 3  # sd_listen_fds(3)
+
+Answer = tuple[dict[str, Any], int | None]
+
+
+class _StopError(Exception):
+    pass
+
+
+def say(message: str) -> None:
+    print(f"edge-launcher: {message}", file=sys.stderr, flush=True)  # noqa: T201 stderr is the journal
+
+
+def open_socket(path: Path, uid: int) -> socket.socket:
+    """The socket that systemd opened for us, or our own at `path`, which `uid` alone (and root) may connect to."""
+    if os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS") == "1":
+        return socket.socket(fileno=_FIRST_INHERITED)
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(str(path))
+    os.chown(path, uid, -1)
+    path.chmod(0o600)
+    listener.listen(64)
+    return listener
+
+
+def notify(state: str) -> None:
+    """sd_notify(3); nothing when nobody listens."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out, contextlib.suppress(OSError):
+            out.sendto(state.encode(), f"\0{address[1:]}" if address[0] == "@" else address)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    runs: Runs
+    facts: protocol.HostFacts
+    agent_uid: int
+
+    def serve(self, listener: socket.socket) -> None:
+        """Until SIGTERM or SIGINT; then requests under way are finished. Jobs never notice."""
+
+        def stop(*_: object) -> None:
+            raise _StopError
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
+        places = threading.BoundedSemaphore(_CONNECTIONS)
+        threading.stack_size(256 * 1024)
+        try:
+            notify("READY=1")
+            while True:
+                places.acquire()
+                connection, _ = listener.accept()
+                threading.Thread(target=self._converse, args=(connection, places.release), daemon=True).start()
+        except _StopError:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_IGN)
+            notify("STOPPING=1")
+            listener.close()
+            for thread in threading.enumerate():
+                if thread is not threading.main_thread():
+                    thread.join(_STOP_SECONDS)
+
+    def _converse(self, connection: socket.socket, done: Callable[[], None]) -> None:
+        try:
+            with connection:
+                connection.settimeout(_IDLE_SECONDS)
+                allowed = _peer_uid(connection) == self.agent_uid
+                while True:
+                    packet = connection.recv(MAX_PACKET + 1)
+                    if not packet:
+                        return
+                    if not allowed:
+                        _send(connection, _refusal(LauncherError("not-allowed", "this user may not call")), None)
+                        return
+                    _send(connection, *self._answer(packet))
+        except OSError:
+            pass  # the caller went away, or said nothing for too long
+        finally:
+            done()
+
+    def _answer(self, packet: bytes) -> Answer:
+        try:
+            value, fd = self._do(_parse(packet))
+        except LauncherError as error:
+            return _refusal(error), None
+        except OSError as error:
+            full = "disk" if error.errno in protocol.DISK_ERRORS else ""
+            return _refusal(LauncherError("host", f"{error.strerror}: {error.filename}", full)), None
+        except Exception:  # noqa: BLE001 a bug in one request must not end the others
+            say(traceback.format_exc())
+            return _refusal(LauncherError("host", "the launcher failed inside; see its log")), None
+        return {"ok": value}, fd
+
+    def _do(self, raw: dict[str, Any]) -> Answer:
+        op = raw.get("op")
+        if op == "hello":
+            return to_json(self.facts), None
+        if op == "start":
+            return to_json(self.runs.start(protocol.parse_job(raw))), None
+        if op == "list":
+            return {"runs": [to_json(state) for state in self.runs.states()]}, None
+        return self._do_run(op, protocol.run_name(raw), raw)
+
+    def _do_run(self, op: object, run: str, raw: dict[str, Any]) -> Answer:
+        match op:
+            case "state":
+                return to_json(self.runs.state(run)), None
+            case "watch":
+                state, fd = self.runs.watch(run)
+                return to_json(state), fd
+            case "signal":
+                self.runs.signal(run, protocol.signal_name(raw))
+                return {}, None
+            case "usage":
+                return to_json(self.runs.usage(run)), None
+            case "logs":
+                return {}, self.runs.open_log(run)
+            case "remove":
+                self.runs.remove(run)
+                return {}, None
+            case _:
+                raise LauncherError("bad-request", f"unknown op {str(op)[:40]}", "op")
+
+
+def _peer_uid(connection: socket.socket) -> int:
+    """As the kernel knows it (unix(7), SO_PEERCRED)."""
+    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(uid)
+
+
+def _parse(packet: bytes) -> dict[str, Any]:
+    if len(packet) > MAX_PACKET:
+        raise LauncherError("bad-request", f"a packet has at most {MAX_PACKET} bytes")
+    try:
+        raw = json.loads(packet)
+    except (ValueError, RecursionError) as error:
+        raise LauncherError("bad-request", "a packet is one JSON object") from error
+    if not isinstance(raw, dict):
+        raise LauncherError("bad-request", "a packet is one JSON object")
+    return cast("dict[str, Any]", raw)
+
+
+def _refusal(error: LauncherError) -> dict[str, Any]:
+    return {"error": {"code": error.code, "field": error.field, "message": str(error)[:2000]}}
+
+
+def _send(connection: socket.socket, value: dict[str, Any], fd: int | None) -> None:
+    try:
+        socket.send_fds(connection, [json.dumps(value).encode()], [] if fd is None else [fd])
+    finally:
+        if fd is not None:
+            os.close(fd)

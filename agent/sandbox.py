@@ -1,0 +1,148 @@
+"""The unprivileged side of the launcher: one connection a request, never a blocked loop."""
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agent.errors import AwayError, EdgeError, RefusedError, StorageError
+from agent.launcher.protocol import MAX_PACKET, HostFacts, JobRequest, RunState, Signal, Usage, to_json
+
+__all__ = ["HostFacts", "JobRequest", "RunState", "Sandbox", "Signal", "Usage"]
+
+# A start waits for the kernel to make seven namespaces on a slow, busy box; the launcher itself gives up after 60 s.
+_ANSWER_SECONDS = 90.0
+
+_REASONS = {
+    "bad-request": "BAD_REQUEST",
+    "not-allowed": "PERMISSION_DENIED",
+    "not-found": "NOT_FOUND",
+    "no-room": "NO_ROOM",
+    "conflict": "CONFLICT",
+}
+
+
+class Sandbox:
+    """Asks the launcher at `socket`.
+
+    Every method raises AwayError when the launcher can't be reached or dies before it answers, RefusedError when it
+    refuses (INTERNAL: this machine can't do it) and StorageError when its disk is full or failing.
+    """
+
+    def __init__(self, socket: Path, *, answer_seconds: float = _ANSWER_SECONDS) -> None:
+        self._path = socket
+        self._answer_seconds = answer_seconds
+
+    async def hello(self) -> HostFacts:
+        return HostFacts(**await self._value({"op": "hello"}))
+
+    async def start(self, request: JobRequest) -> RunState:
+        """The state of the run; asked again for a run that it knows, the launcher starts nothing."""
+        return RunState(**await self._value({"op": "start", **to_json(request)}))
+
+    async def list_runs(self) -> tuple[RunState, ...]:
+        value = await self._value({"op": "list"})
+        return tuple(RunState(**state) for state in value["runs"])
+
+    async def state(self, run: str) -> RunState:
+        return RunState(**await self._value({"op": "state", "run": run}))
+
+    async def watch(self, run: str) -> tuple[RunState, int | None]:
+        """The state, and a pidfd (the caller's to close) that is readable when the run is over; None if it is."""
+        value, fd = await self._ask({"op": "watch", "run": run})
+        return RunState(**value), fd
+
+    async def signal(self, run: str, name: Signal) -> None:
+        """TERM to the job's init, which passes it on; KILL to everything in the run. Nothing if it is over."""
+        await self._value({"op": "signal", "run": run, "signal": name})
+
+    async def usage(self, run: str) -> Usage:
+        return Usage(**await self._value({"op": "usage", "run": run}))
+
+    async def open_log(self, run: str) -> int:
+        """A read-only descriptor, the caller's to close.
+
+        Lines are "<RFC 3339 time> stdout|stderr F|P <text>", P for a part of a line. When the log reaches the run's
+        log_bytes a new file takes its place: st_nlink of this one is then 0, and it has to be opened again.
+        """
+        _, fd = await self._ask({"op": "logs", "run": run})
+        if fd is None:
+            raise AwayError("the launcher sent no descriptor")
+        return fd
+
+    async def remove(self, run: str) -> None:
+        """Forget a run that is over: its log, its usage, its range of user ids."""
+        await self._value({"op": "remove", "run": run})
+
+    async def _value(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        value, fd = await self._ask(request)
+        if fd is not None:
+            os.close(fd)
+        return value
+
+    async def _ask(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:
+        packet = json.dumps(request).encode()
+        if len(packet) > MAX_PACKET:
+            raise RefusedError("BAD_REQUEST", f"a request has at most {MAX_PACKET} bytes")
+        try:
+            async with asyncio.timeout(self._answer_seconds):
+                data, fd = await self._exchange(packet)
+        except TimeoutError as error:
+            raise AwayError(f"the launcher did not answer within {self._answer_seconds:.0f} s") from error
+        except PermissionError as error:
+            raise RefusedError("PERMISSION_DENIED", f"{self._path}: {error.strerror}") from error
+        except OSError as error:
+            raise AwayError(f"launcher at {self._path}: {error.strerror}") from error
+        if not data:
+            raise AwayError("the launcher ended in the middle of a request")
+        answer = json.loads(data)
+        if "ok" in answer:
+            return answer["ok"], fd
+        raise _failure(answer["error"])
+
+    async def _exchange(self, packet: bytes) -> tuple[bytes, int | None]:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK) as connection:
+            await _connect(connection, self._path)
+            await asyncio.get_running_loop().sock_sendall(connection, packet)
+            while True:
+                try:
+                    data, fds, _, _ = socket.recv_fds(connection, MAX_PACKET * 2, 1)
+                except BlockingIOError:
+                    await _readable(connection)
+                else:
+                    return data, fds[0] if fds else None
+
+
+async def _connect(connection: socket.socket, path: Path) -> None:
+    """A unix socket whose backlog is full says EAGAIN, and gives nothing to wait for."""
+    while True:
+        try:
+            connection.connect(str(path))
+        except BlockingIOError:
+            await asyncio.sleep(0.02)
+        else:
+            return
+
+
+async def _readable(connection: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def arrived() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(connection, arrived)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(connection)
+
+
+def _failure(error: Mapping[str, str]) -> EdgeError:
+    if error["code"] == "host" and error["field"] == "disk":
+        return StorageError(error["message"])
+    return RefusedError(_REASONS.get(error["code"], "INTERNAL"), error["message"])
