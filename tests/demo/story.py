@@ -1,0 +1,225 @@
+"""The demo's course of events, and what it must show in the end."""
+
+import json
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.demo import evidence
+from tests.demo.devices import Fleet
+from tests.demo.show import Show
+from tests.stack import NODE, STORE, Stack, StackError, until
+
+TARGET = f"{STORE}/{NODE}"
+RATE = 4.0
+# Job -> state at the end, exit code, last line of its log.
+EXPECTED = {
+    "hello": ("finished", 0, "done"),
+    "invoice": ("failed", 3, "no such customer"),
+    "probe": ("finished", 0, "== end"),
+    "route-plan": ("finished", 0, "route cost 20000100000"),
+    "memory-bomb": ("failed", 137, "allocating"),
+}
+SERVICES = ("cache", "landing-guide")
+
+
+@dataclass
+class Report:
+    """What is written by --json; `failures` empty means ok."""
+
+    ok: bool = False
+    failures: list[str] = field(default_factory=list)
+    devices: dict[str, int] = field(default_factory=dict)
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    service: dict[str, Any] = field(default_factory=dict)
+    usage: list[dict[str, Any]] = field(default_factory=list)
+    telemetry: dict[str, Any] = field(default_factory=dict)
+    processes: dict[str, Any] = field(default_factory=dict)
+    probe: list[str] = field(default_factory=list)
+    command: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def expect(self, ok: bool, what: str) -> None:
+        if not ok:
+            self.failures.append(what)
+
+
+class Story:
+    def __init__(self, stack: Stack, show: Show) -> None:
+        self.stack, self.show, self.report = stack, show, Report()
+        self.fleet = Fleet(stack.mqtt_port, RATE)
+        self._over = threading.Event()
+
+    # --- acts ----------------------------------------------------------------------------------
+
+    def tell(self) -> Report:
+        watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
+        watcher.start()
+        try:
+            self._open()
+            self._work()
+            self._trouble()
+            self._settle()
+        finally:
+            self._over.set()
+            self.fleet.stop()
+            watcher.join(10)
+        self._account()
+        self.report.ok = not self.report.failures
+        self.report.seconds = round(self.show.seconds, 1)
+        return self.report
+
+    def _open(self) -> None:
+        stack, step = self.stack, self.show.step
+        central = stack.start_central()
+        step(f"central is up: its own CA, enrolment and control ports (pid {central.pid})")
+        stack.start_broker()
+        launcher = stack.start_launcher()
+        step(f"mosquitto and the privileged launcher are up (launcher pid {launcher.pid}, no internet socket)")
+        stack.enrol()
+        step(f"the store is enrolled as {TARGET}: key made on the box, one-time token spent")
+        agent = stack.start_agent()
+        step(f"the agent is ready (pid {agent.pid}, user edge-agent, no capabilities)")
+        self.report.processes = {
+            "agent": evidence.unprivileged(agent.pid),
+            "launcher": {"inet_sockets": evidence.inet_sockets(launcher.pid)},
+        }
+
+    def _work(self) -> None:
+        self.stack.edgectl("apply", str(Path(__file__).with_name("store.toml")), "--node", TARGET)
+        self.show.step("two tenants and seven jobs applied at central")
+        self.fleet.start()
+        self.show.step(f"{len(self.fleet.devices)} devices publish {RATE:g} messages a second each, QoS 1")
+        until(lambda: all(job in self._states() for job in EXPECTED), what="the jobs to reach the store", seconds=40)
+        until(self._batches_done, what="the batch jobs to end", seconds=60)
+        self.show.step("batch jobs ended: " + ", ".join(f"{j} {self._states()[j]['state']}" for j in EXPECTED))
+        answer = self.stack.edgectl_json("device", "send", TARGET, "fridge-07", "set-point", "3.5")
+        self.report.command = {"answer": answer}
+        self.show.step("command set-point 3.5 sent to fridge-07, which is warming; its answer came back")
+
+    def _trouble(self) -> None:
+        stack, step = self.stack, self.show.step
+        before = {name: self._states()[name]["pid"] for name in SERVICES}
+        stack.wire.cut()
+        step("[bold]the link to central is cut[/bold]; devices and jobs go on, records wait in the spool")
+        self._pass(6)
+        stack.parts["agent"].kill()
+        step("[bold]the agent is killed[/bold] (SIGKILL); mosquitto keeps what devices send, jobs run on")
+        self._pass(4)
+        stack.start_agent()
+        after = {name: self._local_jobs()[name]["pid"] for name in SERVICES}
+        step(f"the agent is back, without central; it found its jobs: {after}")
+        self._pass(3)
+        stack.wire.mend()
+        step("the link is whole again; the spool drains")
+        self.report.service = {"pid_before": before, "pid_after": after}
+        self.report.expect(before == after and all(before.values()), f"services kept their pids: {before} -> {after}")
+
+    def _settle(self) -> None:
+        self._pass(5)
+        self.fleet.stop()
+        until(self.fleet.settled, what="the broker to acknowledge every message")
+        self.fleet.disconnect()
+        self.show.step("devices are done; waiting until central holds everything")
+        until(self._drained, what="the spool to drain", seconds=45)
+
+    def _account(self) -> None:
+        self._account_devices()
+        self._account_jobs()
+        self._account_rest()
+
+    # --- accounts ------------------------------------------------------------------------------
+
+    def _account_devices(self) -> None:
+        sent = self.fleet.acknowledged
+        arrived: Counter[tuple[str, int]] = Counter()
+        order: dict[str, list[int]] = {}
+        for message in self.stack.edgectl_json("messages", TARGET)["messages"]:
+            reading = (
+                json.loads(message["payload"]["text"]) if message["payload"].get("text", "").startswith("{") else {}
+            )
+            if "n" in reading:
+                arrived[message["device"], reading["n"]] += 1
+                order.setdefault(message["device"], []).append(reading["n"])
+        lost, duplicates = sent - set(arrived), sum(arrived.values()) - len(arrived)
+        unordered = sum(numbers != sorted(numbers) for numbers in order.values())
+        self.report.devices = {
+            "devices": len(self.fleet.devices),
+            "sent": len(sent),
+            "received": len(arrived),
+            "lost": len(lost),
+            "duplicates": duplicates,
+            "out_of_order_topics": unordered,
+        }
+        self.report.expect(not lost, f"{len(lost)} messages lost, e.g. {sorted(lost)[:3]}")
+        self.report.expect(len(arrived) == len(sent), f"sent {len(sent)}, received {len(arrived)}")
+        self.report.expect(duplicates == 0, f"{duplicates} duplicates")
+        self.report.expect(unordered == 0, f"{unordered} topics out of order")
+
+    def _account_jobs(self) -> None:
+        states = self._states()
+        for name, (state, code, last) in EXPECTED.items():
+            job = states.get(name, {})
+            lines = self.stack.edgectl("logs", TARGET, name).splitlines()
+            got = (job.get("state"), job.get("exit_code"), lines[-1] if lines else "")
+            self.report.jobs[name] = {
+                "state": got[0], "reason": job.get("reason"), "exit_code": got[1], "last_line": got[2],
+            }  # fmt: skip
+            self.report.expect(got == (state, code, last), f"job {name}: {got}, expected {(state, code, last)}")
+            if name == "probe":
+                self.report.probe = lines
+        for name in SERVICES:
+            job = states[name]
+            self.report.jobs[name] = {"state": job["state"], "attempt": job["attempt"]}
+            self.report.expect((job["state"], job["attempt"]) == ("running", 1), f"service {name} was disturbed: {job}")
+        self.report.expect(states["memory-bomb"].get("reason") == "oom", "memory-bomb did not end by OOM")
+
+    def _account_rest(self) -> None:
+        self.report.usage = self.stack.edgectl_json("usage", TARGET)["usage"]
+        tenants = {row["tenant"] for row in self.report.usage if row["chain_valid"]}
+        self.report.expect(tenants == {"citycloud", "skylane-drones"}, f"bills that check out: {tenants}")
+        telemetry = self.stack.edgectl_json("telemetry", TARGET)
+        self.report.telemetry = {"series": len(telemetry["series"]), "points": telemetry["points"]}
+        self.report.expect(telemetry["points"] > 0, "no telemetry at central")
+        agent = self.report.processes["agent"]
+        self.report.expect(agent["uid"] != 0, "the agent runs as root")
+        self.report.expect(
+            all(int(agent[c], 16) == 0 for c in agent if c.startswith("Cap")), "the agent has capabilities"
+        )
+        self.report.expect(not self.report.processes["launcher"]["inet_sockets"], "the launcher has an internet socket")
+
+    # --- looking -------------------------------------------------------------------------------
+
+    def _states(self) -> dict[str, Any]:
+        return {job["id"]: job for job in self.stack.edgectl_json("jobs", TARGET)["jobs"]}
+
+    def _local_jobs(self) -> dict[str, Any]:
+        jobs: list[dict[str, Any]] = json.loads(self.stack.agent_cli("jobs", "--json")).get("jobs", [])
+        return {job["id"]: job for job in jobs}
+
+    def _batches_done(self) -> bool:
+        states = self._states()
+        return all(states.get(name, {}).get("state") in ("finished", "failed") for name in EXPECTED)
+
+    def _drained(self) -> bool:
+        classes = json.loads(self.stack.agent_cli("spool", "--json"))["classes"]
+        # Protobuf's JSON leaves zeros out and writes 64-bit numbers as text.
+        return all(int(c.get("records", 0)) == 0 for c in classes if c["record_class"] == "RECORD_CLASS_DEVICE")
+
+    def _pass(self, seconds: float) -> None:
+        self._over.wait(seconds)
+
+    def _watch(self) -> None:
+        while not self._over.wait(1.0):
+            self.show.fact("devices: acknowledged by the broker", len(self.fleet.acknowledged))
+            if "central" not in self.stack.parts:
+                continue
+            try:
+                node = self.stack.edgectl_json("node", "show", TARGET)
+            except StackError:
+                continue
+            for position in node.get("stored", []):
+                self.show.fact(f"central holds: {position['class']}", position["seq"])
+            self.show.fact("link", "connected" if node.get("connected") else "[bold red]down[/bold red]")

@@ -1,0 +1,291 @@
+"""A whole store and its central as real processes, for the demo, the integration tests and the benchmarks.
+
+Each part is started from the console script a user would start, the agent as the unprivileged user edge-agent.
+"""
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.wire import Wire
+
+USER = "edge-agent"
+STORE, NODE = "berlin-12", "edge-1"
+BIN = Path(sys.executable).parent
+
+# What setpriv(1) takes away before the agent starts: the same as the unit's User= and CapabilityBoundingSet=.
+UNPRIVILEGED = (
+    "setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", "--no-new-privs",
+    "--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all",
+)  # fmt: skip
+
+
+class StackError(RuntimeError):
+    """A part did not start, or said no."""
+
+
+def ensure_user() -> None:
+    """What systemd/sysusers.d does on a real machine."""
+    with contextlib.suppress(KeyError):
+        pwd.getpwnam(USER)
+        return
+    subprocess.run(
+        ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", USER], check=True
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Part:
+    """One process with its log; `wait_for` reads the log for a line."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def tail(self, lines: int = 25) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self, seconds: float = 15.0) -> int:
+        if self.alive():
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise StackError(f"{self.name} did not stop within {seconds:g} s:\n{self.tail()}") from None
+
+
+@dataclass
+class Stack:
+    """Make it with `running()`, or call the steps one by one and `close()` at the end."""
+
+    agent_overrides: str = ""
+    parts: dict[str, Part] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        ensure_user()
+        # Not the pytest tmp_path: the agent's user must reach it, and unix socket paths are short (107 bytes).
+        self.dir = Path(tempfile.mkdtemp(prefix="edge-store-", dir="/var/tmp"))
+        self.dir.chmod(0o711)
+        self.logs = self.dir / "logs"
+        self.logs.mkdir(mode=0o755)
+        self.run_dir = Path(tempfile.mkdtemp(prefix="edge-", dir="/run"))
+        self.run_dir.chmod(0o711)
+        self.cgroup = f"edge-jobs-{self.run_dir.name}"
+        self.mqtt_port, self.control_port, self.enrol_port = free_port(), free_port(), free_port()
+        self.wire = Wire(("127.0.0.1", self.control_port))
+        uid, gid = pwd.getpwnam(USER).pw_uid, pwd.getpwnam(USER).pw_gid
+        self.state_dir, self.agent_run = self.dir / "agent", self.run_dir / "agent"
+        for directory in (self.state_dir, self.agent_run):
+            directory.mkdir(mode=0o750)
+            os.chown(directory, uid, gid)
+        self.config = self.dir / "agent.toml"
+        self._write_configs()
+
+    # --- configuration -------------------------------------------------------------------------
+
+    def _write_configs(self) -> None:
+        self.config.write_text(f"""
+[node]
+state_dir = "{self.state_dir}"
+run_dir = "{self.agent_run}"
+[link]
+backoff_base_seconds = 0.2
+backoff_max_seconds = 1.0
+connect_timeout_seconds = 5.0
+[telemetry]
+interval_seconds = 1.0
+batch_ticks = 5
+[mqtt]
+port = {self.mqtt_port}
+[jobs]
+launcher_socket = "{self.run_dir}/launcher/launcher.sock"
+usage_interval_seconds = 5.0
+[api]
+socket = "{self.agent_run}/agent.sock"
+{self.agent_overrides}
+""")
+        (self.dir / "launcher.toml").write_text(f'agent_user = "{USER}"\n')
+        broker = self.dir / "mosquitto"
+        broker.mkdir()
+        shutil.chown(broker, "mosquitto")
+        (self.dir / "mosquitto.conf").write_text(f"""
+listener {self.mqtt_port} 127.0.0.1
+allow_anonymous true
+persistence true
+persistence_location {broker}/
+autosave_interval 1
+autosave_on_changes true
+max_queued_messages 100000
+max_inflight_messages 1000
+""")
+
+    # --- parts ---------------------------------------------------------------------------------
+
+    def start(self, name: str, argv: Sequence[str | Path], *, notify: bool = False, ready: str = "") -> Part:
+        """Start a part and wait until it says that it is ready: by sd_notify, or by a line in its log."""
+        log = self.logs / f"{name}.log"
+        env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+        env.pop("PYTHONPATH", None)
+        with contextlib.ExitStack() as stack:
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            if notify:
+                path = self.run_dir / f"{name}.notify"
+                path.unlink(missing_ok=True)
+                listener.bind(str(path))
+                path.chmod(0o666)
+                env["NOTIFY_SOCKET"] = str(path)
+            out = stack.enter_context(log.open("ab"))
+            process = subprocess.Popen(
+                [str(word) for word in argv], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env, cwd="/",
+                start_new_session=True,
+            )  # fmt: skip
+            part = self.parts[name] = Part(name, process, log)
+            size = log.stat().st_size
+            if notify:
+                self._await_notify(part, listener)
+            elif ready:
+                until(
+                    lambda: ready in log.read_text(errors="replace")[size:] or not part.alive(), what=f"{name}: {ready}"
+                )
+        if not part.alive():
+            raise StackError(f"{name} ended with {process.returncode}:\n{part.tail()}")
+        return part
+
+    def _await_notify(self, part: Part, listener: socket.socket, seconds: float = 60.0) -> None:
+        listener.settimeout(0.2)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and part.alive():
+            with contextlib.suppress(TimeoutError):
+                if b"READY=1" in listener.recv(4096):
+                    return
+        raise StackError(f"{part.name} was not ready within {seconds:g} s:\n{part.tail()}")
+
+    def start_central(self) -> Part:
+        central = self.dir / "central"
+        if not central.exists():
+            self.edgectl("init")
+        return self.start(
+            "central",
+            [
+                BIN / "edge-central", "--dir", central, "--listen", f"127.0.0.1:{self.control_port}",
+                "--enrol-listen", f"127.0.0.1:{self.enrol_port}", "--advertise", f"127.0.0.1:{self.wire.port}",
+            ],
+            ready="central: ready",
+        )  # fmt: skip
+
+    def start_broker(self) -> Part:
+        part = self.start("mosquitto", ["/usr/sbin/mosquitto", "-c", self.dir / "mosquitto.conf"])
+        until(lambda: connects(self.mqtt_port), what="mosquitto to listen")
+        return part
+
+    def start_launcher(self) -> Part:
+        return self.start("launcher", self._launcher_argv(), notify=True)
+
+    def _launcher_argv(self) -> list[str | Path]:
+        return [
+            BIN / "edge-launcher", "--state-dir", self.dir / "launcher", "--run-dir", self.run_dir / "launcher",
+            "--policy", self.dir / "launcher.toml", "--cgroup", self.cgroup,
+        ]  # fmt: skip
+
+    def start_agent(self) -> Part:
+        return self.start("agent", [*UNPRIVILEGED, BIN / "edge-agent", "--config", self.config, "run"], notify=True)
+
+    def enrol(self) -> None:
+        token = (
+            self.edgectl("token", "create", "--store", STORE, "--node", NODE, "--ttl", "1h").strip().splitlines()[-1]
+        )
+        self.agent_cli("enrol", "--central", f"127.0.0.1:{self.enrol_port}", "--token", token)
+
+    def up(self) -> "Stack":
+        self.start_central()
+        self.start_broker()
+        self.start_launcher()
+        self.enrol()
+        self.start_agent()
+        return self
+
+    # --- what people type ------------------------------------------------------------------------
+
+    def edgectl(self, *words: str) -> str:
+        return _say([BIN / "edgectl", "--dir", self.dir / "central", *words])
+
+    def edgectl_json(self, *words: str) -> Any:
+        import json
+
+        return json.loads(self.edgectl(*words, "--json"))
+
+    def agent_cli(self, *words: str) -> str:
+        return _say([*UNPRIVILEGED, BIN / "edge-agent", "--config", self.config, *words])
+
+    def close(self) -> None:
+        """End everything that was started, and leave no process, cgroup, mount or file behind."""
+        for name in ("agent", "launcher", "mosquitto", "central"):
+            if (part := self.parts.get(name)) is not None and part.alive():
+                with contextlib.suppress(StackError):
+                    part.stop()
+        if (self.dir / "launcher").exists():
+            subprocess.run([*map(str, self._launcher_argv()), "--purge"], check=False, capture_output=True)
+        self.wire.close()
+        shutil.rmtree(self.dir, ignore_errors=True)
+        shutil.rmtree(self.run_dir, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running(agent_overrides: str = "") -> Iterator[Stack]:
+    stack = Stack(agent_overrides)
+    try:
+        yield stack.up()
+    finally:
+        stack.close()
+
+
+def _say(argv: Sequence[str | Path]) -> str:
+    done = subprocess.run([str(w) for w in argv], capture_output=True, text=True, cwd="/", timeout=120, check=False)
+    if done.returncode != 0:
+        raise StackError(f"{' '.join(str(w) for w in argv)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def connects(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+        return True
+    return False
+
+
+def until(condition: Any, *, what: str, seconds: float = 30.0) -> None:
+    """Poll until `condition()` is true; processes offer no better signal than what they show."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise StackError(f"waited {seconds:g} s for {what}")
+        time.sleep(0.05)
