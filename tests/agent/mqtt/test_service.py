@@ -1,0 +1,68 @@
+"""The service as a whole, as far as it goes without a broker."""
+
+import asyncio
+import socket
+
+import pytest
+
+from agent.config.schema import MqttConfig
+from agent.errors import RefusedError
+from agent.model import DeviceRule
+from agent.mqtt.service import MqttService
+from tests.fakes.mqtt_parts import FakeSink, FakeTime
+
+
+@pytest.fixture
+def closed_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        yield free.getsockname()[1]  # bound, not listening: connecting is refused
+
+
+def service(tmp_path, **config):
+    return MqttService(MqttConfig(**config), tmp_path, FakeSink(), FakeTime().clock(), lambda: 0.0)
+
+
+async def test_disabled_it_beats_and_waits_for_the_end(tmp_path):
+    stop, beaten = asyncio.Event(), asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(service(tmp_path, enabled=False).run(stop, beaten.set))
+        await beaten.wait()
+        stop.set()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_broker_that_is_away_is_a_state_and_not_an_end(tmp_path, closed_port, caplog):
+    stop, beaten = asyncio.Event(), asyncio.Event()
+    mqtt = service(tmp_path, port=closed_port)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(mqtt.run(stop, beaten.set))
+        await beaten.wait()
+        while "broker is away" not in caplog.text:
+            await asyncio.sleep(0.01)
+        assert not mqtt.connected
+        with pytest.raises(RefusedError) as refused:
+            await mqtt.send_command("d", "open", b"", 1.0, "")
+        assert refused.value.reason == "NOT_FOUND"
+        stop.set()
+    assert caplog.text.count("broker is away") == 1
+
+
+async def test_a_password_file_that_is_missing_is_a_state_too(tmp_path, closed_port, caplog):
+    stop = asyncio.Event()
+    mqtt = service(tmp_path, port=closed_port, username="agent", password_file=tmp_path / "missing")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(mqtt.run(stop, lambda: None))
+        while not caplog.records:
+            await asyncio.sleep(0.01)
+        stop.set()
+    assert "password file" in str(caplog.records[0].reason)
+
+
+def test_a_bad_rule_leaves_the_old_rules_in_force(tmp_path):
+    mqtt = service(tmp_path)
+    mqtt.apply_rules((DeviceRule("devices/cam/#", forward=False),))
+    with pytest.raises(RefusedError):
+        mqtt.apply_rules((DeviceRule("devices/#"), DeviceRule("devices/+x")))
+    assert mqtt._bridge.rules.decide("devices/cam/x").forward is False
+    assert mqtt._bridge.rules.decide("devices/d/x").forward is True
