@@ -1,4 +1,4 @@
-"""The house keeps its own rules: lint, types, layers, generated code, the map of the tests. `./dev lint` runs this file."""
+"""The house keeps its own rules: lint, types, layers, generated code, the map of the tests. `./dev lint` runs it."""
 
 import filecmp
 import re
