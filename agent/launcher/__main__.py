@@ -116,7 +116,7 @@ def _serve(options: _Options) -> int:
     profile = seccomp.section(seccomp.read(), found.machine)
     runs = Runs(found, rules, profile)
     runs.adopt()
-    listener = open_socket(Path(options.socket or places.run_dir / "launcher.sock"), rules.agent_uid)
+    listener = open_socket(Path(options.socket) if options.socket else places.socket, rules.agent_uid)
     say(f"ready: {found.facts.runtime} {found.facts.runtime_version}, cgroup {found.facts.cgroup} {found.tree.parent}")
     Server(runs, found.facts, rules.agent_uid).serve(listener)
     return 0

@@ -104,6 +104,10 @@ class Places:
         return self.run_dir / "runtime"
 
     @property
+    def socket(self) -> Path:
+        return self.run_dir / "launcher.sock"
+
+    @property
     def lock(self) -> Path:
         return self.state_dir / "lock"
 

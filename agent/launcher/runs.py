@@ -140,8 +140,14 @@ class Runs:
         tree = self._host.tree
         cgroup.kill(tree, tree.parent)
         cgroup.clear(tree, tree.parent)
-        _remove_tree(self._host.places.state_dir)
-        _remove_tree(self._host.places.run_dir)
+        places = self._host.places
+        for directory in (runs, places.rootfs, places.logs, places.runtime):
+            _remove_tree(directory)
+        for path in (places.socket, places.run_dir / "oom", places.lock):
+            path.unlink(missing_ok=True)
+        for directory in (places.state_dir, places.run_dir):
+            with contextlib.suppress(OSError):  # somebody else keeps something there
+                directory.rmdir()
 
     # --- inside -------------------------------------------------------------------------------
 
@@ -270,7 +276,7 @@ def _exit_code(path: Path) -> int | None:
 
 
 def _remove_tree(top: Path) -> None:
-    """Never follows a link and never leaves `top`'s file system."""
+    """Never follows a link."""
     if not top.is_dir():
         return
     for directory, folders, files in os.walk(top, topdown=False):

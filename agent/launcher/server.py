@@ -37,6 +37,7 @@ def say(message: str) -> None:
 def open_socket(path: Path, uid: int) -> socket.socket:
     """The socket that systemd opened for us, or our own at `path`, which `uid` alone (and root) may connect to."""
     if os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS") == "1":
+        os.set_inheritable(_FIRST_INHERITED, False)
         return socket.socket(fileno=_FIRST_INHERITED)
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
