@@ -16,7 +16,7 @@ from agent.config.schema import Config
 from agent.errors import AwayError, RefusedError, StorageError
 from agent.identity import store as identity_store
 from agent.identity import tls
-from agent.identity.enrol import take_refusals
+from agent.identity.refusals import forget_refusals, take_refusals
 from agent.jobs.runner import JobsService
 from agent.link import codec
 from agent.link.service import LinkService
@@ -93,6 +93,8 @@ class App:
         )
 
     async def run(self) -> None:
+        # Before any service runs: a rule that keeps data in the store must stand before the first message comes.
+        await self._wanted.restore()
         try:
             await serve(
                 [self._jobs, self._mqtt, self._telemetry, self._link, self._api], clock=self._clock, ready=self._ready
@@ -102,12 +104,12 @@ class App:
 
     async def _ready(self) -> None:
         """READY means: desired state is in force and every job is re-adopted."""
-        await self._wanted.restore()
         await self._jobs.recovered.wait()
         attributes = {"version": __version__, "pid": str(os.getpid())}
         if self._aside is not None:
             attributes["spool_set_aside"] = str(self._aside)
         await self._record([Event("node.started", attributes=attributes), *take_refusals(self._state_dir)])
+        forget_refusals(self._state_dir)
         try:
             facts = await self._sandbox.hello()
         except (AwayError, RefusedError) as error:

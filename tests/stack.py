@@ -270,7 +270,10 @@ def running(agent_overrides: str = "") -> Iterator[Stack]:
 
 
 def _say(argv: Sequence[str | Path]) -> str:
-    done = subprocess.run([str(w) for w in argv], capture_output=True, text=True, cwd="/", timeout=120, check=False)
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}  # what is installed, not what lies around
+    done = subprocess.run(
+        [str(w) for w in argv], capture_output=True, text=True, cwd="/", env=env, timeout=120, check=False
+    )
     if done.returncode != 0:
         raise StackError(f"{' '.join(str(w) for w in argv)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout

@@ -78,7 +78,7 @@ def main() -> int:
             args.json.write_text(json.dumps(asdict(report), indent=2) + "\n")
         for failure in report.failures:
             show.step(failure, bad=True)
-        print("demo: ok" if report.ok else "demo: FAILED", flush=True)
+        show.console.print("demo: ok" if report.ok else "demo: FAILED")
         if args.keep and report.ok:
             _keep(stack, show)
     except KeyboardInterrupt:

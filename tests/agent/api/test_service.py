@@ -1,0 +1,114 @@
+"""AgentService behind any door: roles, refusals, audit."""
+
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from agent.api.methods import METHODS, NodeFacts, Sources
+from agent.api.service import AgentApi
+from agent.clock import Clock
+from agent.errors import AwayError, RefusedError
+from agent.model import (
+    AuditEntry,
+    Body,
+    DeviceView,
+    JobState,
+    JobView,
+    LogLine,
+    RecordClass,
+    SpoolClassView,
+    SpoolView,
+)
+from storeedge.v1 import agent_pb2, record_pb2
+
+OPERATOR = "spiffe://td/operator/ada"
+
+
+class Store:
+    """The services behind the API, as simple as can be."""
+
+    def __init__(self) -> None:
+        self.audit: list[AuditEntry] = []
+        self.stopped: list[str] = []
+
+    async def record(self, bodies: Sequence[Body]) -> None:
+        self.audit += [b for b in bodies if isinstance(b, AuditEntry)]
+
+    async def stop_job(self, job: str) -> None:
+        if job != "cache":
+            raise RefusedError("NOT_FOUND", f"no job {job}")
+        self.stopped.append(job)
+
+    async def logs(self, job: str, tail_bytes: int, follow: bool) -> AsyncIterator[list[LogLine]]:
+        yield [LogLine(1, False, b"a" * 40_000), LogLine(2, True, b"b" * 40_000), LogLine(3, False, b"c")]
+
+    async def send_command(self, device: str, *_: object) -> tuple[bytes, int]:
+        raise AwayError(f"{device} is away")
+
+    def api(self) -> AgentApi:
+        facts = NodeFacts("spiffe://td/store/s/node/n", "1", 7, 60, 3, True, 9, {"runtime": "crun"})
+        job = JobView("cache", 1, "acme", JobState.BACKING_OFF, "exit", 2, 0, 0, 5, 6)
+        sources = Sources(
+            clock=Clock("boot", lambda: 11, lambda: 12),
+            node=lambda: facts,
+            jobs=lambda: (job,),
+            stop_job=self.stop_job,
+            logs=self.logs,
+            devices=lambda: (DeviceView("fridge", True, 1, 2, 3, 4, "devices/fridge/t"),),
+            send_command=self.send_command,
+            spool=lambda: SpoolView("e", 1, 2, (SpoolClassView(RecordClass.AUDIT, 5, 3, 1, 0),)),
+        )
+        return AgentApi(sources, trust_domain="td", record=self.record)
+
+    async def call(self, method: str, payload: bytes = b"", principal: str = OPERATOR) -> list[bytes]:
+        return [reply async for reply in self.api().answer(method, payload, principal)]
+
+
+async def test_a_view_arrives_with_every_field() -> None:
+    (reply,) = await Store().call("ListJobs")
+    job = agent_pb2.ListJobsResponse.FromString(reply).jobs[0]
+    assert (job.id, job.tenant, job.attempt, job.exit_code, job.HasField("exit_code")) == ("cache", "acme", 2, 0, True)
+    assert job.state == record_pb2.JOB_STATE_BACKING_OFF
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize(
+    "principal",
+    ["spiffe://td/store/s/node/n", "spiffe://other/operator/ada", "spiffe://td/operator/a/b", "unidentified peer", ""],
+)
+async def test_who_is_neither_central_nor_operator_nor_here_is_refused_and_audited(method: str, principal: str) -> None:
+    store = Store()
+    with pytest.raises(RefusedError) as refusal:
+        await store.call(method, principal=principal)
+    assert refusal.value.reason == "PERMISSION_DENIED"
+    assert [(e.actor, e.action, e.outcome) for e in store.audit] == [(principal, f"call.{method}", "PERMISSION_DENIED")]
+
+
+@pytest.mark.parametrize("principal", [OPERATOR, "spiffe://td/central", "local:socket"])
+async def test_central_operators_and_people_on_site_may_call_and_are_audited(principal: str) -> None:
+    store = Store()
+    await store.call("StopJob", agent_pb2.StopJobRequest(job="cache").SerializeToString(), principal)
+    assert store.stopped == ["cache"]
+    assert [(e.actor, e.action, e.outcome) for e in store.audit] == [(principal, "call.StopJob", "ok")]
+
+
+async def test_a_refusal_of_a_service_is_the_callers_answer_and_in_the_audit_trail() -> None:
+    store = Store()
+    with pytest.raises(RefusedError, match="no job x"):
+        await store.call("StopJob", agent_pb2.StopJobRequest(job="x").SerializeToString())
+    with pytest.raises(AwayError):
+        await store.call("SendDeviceCommand", agent_pb2.SendDeviceCommandRequest(device="d").SerializeToString())
+    assert [e.outcome for e in store.audit] == ["NOT_FOUND", "AWAY"]
+
+
+async def test_an_unknown_method_and_a_payload_that_is_no_request_are_refused_in_words() -> None:
+    with pytest.raises(RefusedError, match="ListJobs"):
+        await Store().call("FormatDisk")
+    with pytest.raises(RefusedError, match="StopJobRequest"):
+        await Store().call("StopJob", b"\xff\xff")
+
+
+async def test_a_long_log_is_cut_into_replies_that_fit_a_frame() -> None:
+    replies = [agent_pb2.StreamLogsResponse.FromString(r) for r in await Store().call("StreamLogs")]
+    assert [[line.time_unix_nano for line in reply.lines] for reply in replies] == [[1, 2], [3]]
+    assert replies[0].lines[1].stderr
