@@ -1,5 +1,6 @@
 """How a box becomes a node: a one-time token, a key made here, a certificate from a central that the token pins."""
 
+import asyncio
 import hashlib
 import logging
 import ssl
@@ -26,6 +27,8 @@ from storeedge.v1 import enrolment_pb2, enrolment_pb2_grpc
 
 _log = logging.getLogger(__name__)
 _TIMEOUT_SECONDS = 20.0
+_ATTEMPTS = 3
+_PAUSE_SECONDS = 1.0
 _CLOCK_TOLERANCE_NANO = 300 * 1_000_000_000
 _DETAILS = "grpc-status-details-bin"  # https://github.com/grpc/proposal/blob/master/A32-richer-errors.md
 _HARDWARE_BYTES = 256  # enrolment.proto
@@ -72,7 +75,7 @@ async def enrol(
             csr_der=await keys.make(staged / "key.pem", str(known.node)),
             hardware=hardware.encode()[:_HARDWARE_BYTES].decode(errors="ignore"),
         )
-        answer = await _call(central, root, request, known)
+        answer = await _ask(central, root, request, known)
         _warn_of_clock(answer.server_time_unix_nano - clock.wall_nano())
         facts = await keys.check(staged / "key.pem", answer.chain_der, answer.bundle_der)
         _check_answer(answer, facts.uris, known)
@@ -120,6 +123,17 @@ def _presented(server: Peer) -> list[bytes]:
         return list(tls_object.get_unverified_chain())
     chain: list[Any] = tls_object._sslobj.get_unverified_chain() or []  # noqa: SLF001 - as above
     return [ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in chain]
+
+
+async def _ask(central: str, root_pem: bytes, request: enrolment_pb2.EnrolRequest, token: Token) -> _Answer:
+    """Asks again with the same key when the answer is lost: to another key the token would be a used one."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return await _call(central, root_pem, request, token)
+        except AwayError as error:
+            _log.warning("asking again: %s", error)
+            await asyncio.sleep(_PAUSE_SECONDS)
+    return await _call(central, root_pem, request, token)
 
 
 async def _call(central: str, root_pem: bytes, request: enrolment_pb2.EnrolRequest, token: Token) -> _Answer:

@@ -63,12 +63,17 @@ class Peer:
         certificate: dict[str, Any] = dict(self.tls.getpeercert() or {})
         return tuple(value for kind, value in certificate.get("subjectAltName", ()) if kind == "URI")
 
-    async def first_answer(self) -> None:
-        """Raises what the server's alert becomes, or ConnectionError when it just closes."""
-        self._writer.write(_PREFACE)
-        await self._writer.drain()
-        if not await self._reader.read(9):
-            raise ConnectionResetError("central closed the connection, as it does when it refuses our certificate")
+    async def answers(self) -> bool:
+        """Whether the other end goes on after the handshake.
+
+        gRPC's servers just close upon a certificate they refuse; others first send an alert, raised as ssl.SSLError.
+        """
+        try:
+            self._writer.write(_PREFACE)
+            await self._writer.drain()
+            return bool(await self._reader.read(9))
+        except ConnectionError:
+            return False
 
 
 @contextlib.asynccontextmanager
@@ -88,15 +93,18 @@ async def handshake(
         words = _VERIFY.get(error.verify_code, f"the server's certificate is refused: {error.verify_message}")
         raise RefusedError("PERMISSION_DENIED", f"{address}: {words}") from error
     except ssl.SSLError as error:
-        raise _alert(address, error) from error
+        raise alert_error(address, error) from error
     except OSError as error:
-        raise AwayError(f"{address} can't be reached: {error.strerror or error}") from error
+        # asyncio raises a ConnectionResetError without words for a connection that ends within the handshake.
+        words = error.strerror or str(error) or "it closed the connection during the TLS handshake"
+        raise AwayError(f"{address} can't be reached: {words}") from error
     finally:
         if writer is not None:
             writer.transport.abort()
 
 
-def _alert(address: str, error: ssl.SSLError) -> RefusedError | AwayError:
+def alert_error(address: str, error: ssl.SSLError) -> RefusedError | AwayError:
+    """What a failure of TLS other than verification means. Pure."""
     reason = error.reason or str(error)
     for alert, words in _ALERTS.items():
         if reason.endswith(alert):

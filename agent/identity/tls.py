@@ -1,5 +1,7 @@
 """Mutually authenticated gRPC with this node's identity: channels to central, and the agent's own port."""
 
+from datetime import UTC, datetime
+
 import grpc
 import grpc.aio
 
@@ -57,7 +59,17 @@ async def probe(identity: Identity, address: str | None = None, timeout_seconds:
         if server.uris() != (identity.central_spiffe_id,):
             found = ", ".join(server.uris()) or "nobody"
             raise RefusedError("PERMISSION_DENIED", f"the server is {found}, not {identity.central_spiffe_id}")
-        await server.first_answer()
+        if not await server.answers():
+            begin, end = map(_day, (identity.not_before_unix_nano, identity.not_after_unix_nano))
+            raise RefusedError(
+                "PERMISSION_DENIED",
+                "central ended the connection upon our certificate: it has expired or is not of central's CA;"
+                f" it is valid from {begin} to {end}",
+            )
+
+
+def _day(unix_nano: int) -> str:
+    return datetime.fromtimestamp(unix_nano // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def server_credentials(identity: Identity) -> grpc.ServerCredentials:
