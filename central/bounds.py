@@ -1,0 +1,183 @@
+"""The bounds in the comments of proto/storeedge/v1, as one table. Pure.
+
+`violation(message)` names the first field that breaks one and says what it takes. Whatever is received is checked
+here before anything is done with it. Metric batches have rules between their fields: see central.metrics.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from google.protobuf.message import Message
+
+KIB, MIB = 1 << 10, 1 << 20
+MAX_FRAME_BYTES = 256 * KIB
+MAX_REPLY_BYTES = 192 * KIB
+MAX_DESIRED_BYTES = 192 * KIB
+_SIGNED = (1 << 63) - 1  # what SQLite can hold
+_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_JOB = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
+
+# Bytes of a string (as UTF-8) or of bytes, fewest and most.
+_SIZE = {
+    "Hello.agent_version": (0, 64),
+    "Hello.spool_epoch": (1, 64),
+    "Hello.boot_id": (36, 36),
+    "Record.boot_id": (0, 36),
+    "Gap.reason": (0, 256),
+    "AuditEntry.actor": (0, 256),
+    "AuditEntry.action": (0, 64),
+    "AuditEntry.target": (0, 256),
+    "AuditEntry.outcome": (0, 64),
+    "AuditEntry.detail": (0, 1024),
+    "UsageSample.chain_hash": (32, 32),
+    "Event.kind": (1, 64),
+    "Event.reason": (0, 64),
+    "Event.message": (0, 1024),
+    "DeviceMessage.device": (1, 64),
+    "DeviceMessage.topic": (1, 512),
+    "DeviceMessage.payload": (0, 128 * KIB),
+    "DeviceMessage.content_type": (0, 128),
+    "DeviceMessage.correlation_data": (0, 64),
+    "UserProperty.key": (0, 128),
+    "UserProperty.value": (0, 512),
+    "LogChunk.data": (0, 64 * KIB),
+    "CallReply.payload": (0, MAX_REPLY_BYTES),
+    "RenewRequest.csr_der": (1, 4 * KIB),
+    "EnrolRequest.token_id": (1, 64),
+    "EnrolRequest.token_secret": (43, 43),
+    "EnrolRequest.csr_der": (1, 4 * KIB),
+    "EnrolRequest.hardware": (0, 256),
+    "Tenant.display_name": (0, 128),
+    "DeviceRule.filter": (1, 512),
+    "CallNodeRequest.payload": (0, 128 * KIB),
+    "CallNodeRequest.method": (1, 64),
+}
+
+# Members of a repeated field or a map.
+_COUNT = {
+    "Hello.acked": (0, 6),
+    "Batch.records": (1, 1000),
+    "Event.attributes": (0, 16),
+    "DeviceMessage.user_properties": (0, 16),
+    "Desired.tenants": (0, 64),
+    "Desired.jobs": (0, 256),
+    "Desired.rules": (0, 256),
+    "JobSpec.command": (1, 64),
+    "JobSpec.env": (0, 64),
+    "ApplyRequest.nodes": (1, 1000),
+}
+
+# Numbers; an enum that must be said begins at 1. A field that means its default when 0 is in _OPTIONAL too.
+_NUMBER = {
+    "Hello.lane": (1, 2),
+    "Hello.desired_revision": (0, _SIGNED),
+    "Position.record_class": (1, 6),
+    "Position.seq": (0, _SIGNED),
+    "Batch.record_class": (1, 6),
+    "Batch.first_seq": (1, _SIGNED),
+    "Heartbeat.desired_revision": (0, _SIGNED),
+    "Heartbeat.spool_records": (0, _SIGNED),
+    "Gap.record_class": (1, 6),
+    "Gap.first_seq": (1, _SIGNED),
+    "Gap.last_seq": (1, _SIGNED),
+    "Gap.count": (1, _SIGNED),
+    "UsageSample.chain_index": (1, _SIGNED),
+    "Event.state": (0, 9),
+    "Event.exit_code": (0, 255),
+    "DeviceMessage.qos": (0, 2),
+    "Quota.jobs": (0, 256),
+    "Quota.cpu_milli": (0, 1_024_000),
+    "JobSpec.generation": (1, _SIGNED),
+    "JobSpec.kind": (1, 2),
+    "JobSpec.deadline_seconds": (0, 2_592_000),
+    "JobSpec.stop_grace_seconds": (0, 300),
+    "JobLimits.cpu_milli": (10, 1_024_000),
+    "JobLimits.memory_bytes": (4 * MIB, 1 << 50),
+    "JobLimits.pids": (4, 4096),
+    "JobLimits.log_bytes": (4 * KIB, 64 * MIB),
+    "JobLimits.tmp_bytes": (64 * KIB, 1 << 50),
+    "RestartPolicy.mode": (0, 3),
+    "RestartPolicy.window_seconds": (0, 2_592_000),
+    "RestartPolicy.backoff_seconds": (0, 86_400),
+    "RestartPolicy.backoff_max_seconds": (0, 86_400),
+    "DeviceRule.residency": (0, 2),
+    "DeviceRule.priority": (0, 9),
+    "CreateTokenRequest.ttl_seconds": (60, 604_800),
+    "QueryMetricsRequest.limit": (0, 10_000),
+    "QueryRecordsRequest.record_class": (1, 6),
+    "QueryRecordsRequest.limit": (0, 1000),
+    "QueryRecordsRequest.after_id": (0, _SIGNED),
+    "CallNodeRequest.deadline_milli": (1, 86_400_000),
+}
+_OPTIONAL = {"JobLimits.pids", "JobLimits.log_bytes", "JobLimits.tmp_bytes"}
+
+_PATTERN = {
+    "NodeRef.store": _LABEL,
+    "NodeRef.node": _LABEL,
+    "Tenant.id": _TENANT,
+    "JobSpec.id": _JOB,
+    "JobSpec.tenant": _TENANT,
+}
+
+# Messages that must be there.
+_REQUIRED = {
+    "JobSpec.limits",
+    "CreateTokenRequest.node",
+    "ApplyRequest.desired",
+    "ListNodeJobsRequest.node",
+    "QueryMetricsRequest.node",
+    "CallNodeRequest.node",
+}
+
+
+def violation(message: Message, path: str = "") -> str | None:
+    """The first broken bound in `message` and below, None if all hold: "records[3].device.topic: 1..512 bytes"."""
+    for field in message.DESCRIPTOR.fields:
+        name = f"{message.DESCRIPTOR.name}.{field.name}"
+        here = f"{path}.{field.name}" if path else field.name
+        found = _broken(message, field, name)
+        if found:
+            return f"{here}: {found}"
+        for below, child in _children(message, field):
+            found = violation(child, f"{here}{below}")
+            if found:
+                return found
+    return None
+
+
+def _broken(message: Message, field: Any, name: str) -> str | None:
+    if name in _COUNT:
+        return _outside(len(getattr(message, field.name)), _COUNT[name], "members")
+    if field.has_presence and not message.HasField(field.name):
+        return "is required" if name in _REQUIRED else None
+    if name in _SIZE:
+        value = getattr(message, field.name)
+        return _outside(len(value.encode() if isinstance(value, str) else value), _SIZE[name], "bytes")
+    if name in _NUMBER:
+        number = getattr(message, field.name)
+        return None if number == 0 and name in _OPTIONAL else _outside(number, _NUMBER[name], "")
+    if name in _PATTERN and not _PATTERN[name].fullmatch(getattr(message, field.name)):
+        return _PATTERN[name].pattern
+    return None
+
+
+def _outside(value: int, allowed: tuple[int, int], unit: str) -> str | None:
+    low, high = allowed
+    if low <= value <= high:
+        return None
+    return f"{low}..{high} {unit}, not {value}".replace(" ,", ",")
+
+
+def _children(message: Message, field: Any) -> Iterator[tuple[str, Message]]:
+    """Messages held by a field. Maps of this wire hold scalars only; metrics and Status have rules of their own."""
+    if field.message_type is None or field.message_type.GetOptions().map_entry:
+        return
+    if field.message_type.full_name in ("storeedge.v1.MetricBatch", "google.rpc.Status"):
+        return
+    if field.is_repeated:
+        members: Sequence[Any] = getattr(message, field.name)
+        yield from ((f"[{i}]", member) for i, member in enumerate(members))
+    elif message.HasField(field.name):
+        yield "", getattr(message, field.name)

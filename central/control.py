@@ -1,0 +1,115 @@
+"""Control: the session that a node dials, and the renewal of its certificate."""
+
+# ruff: noqa: N802 - the methods' names are the wire's
+
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from typing import Any, NoReturn
+
+import grpc
+
+from central import bounds
+from central.audit import Trail
+from central.authority import Authority, Issued, der, moment
+from central.csr import public_key
+from central.names import NodeName
+from central.peer import Peer, address, identify, public_key_der
+from central.refusal import RefusedError, abort, refused
+from central.session import Sessions, read_hello
+from central.store import nodes
+from central.store.database import Database
+from central.store.nodes import NodeRow
+from storeedge.v1.control_pb2 import AgentFrame, RenewRequest, RenewResponse
+from storeedge.v1.control_pb2_grpc import ControlServicer
+
+log = logging.getLogger("central.control")
+
+_COMINGS_AND_GOINGS = frozenset({"SUPERSEDED", "HEARTBEAT_LOST", "DRAINING"})  # logged, but nobody was refused
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Control(ControlServicer):
+    def __init__(
+        self,
+        database: Database,
+        authority: Authority,
+        sessions: Sessions,
+        trail: Trail,
+        wall_nano: Callable[[], int],
+    ) -> None:
+        self._database = database
+        self._authority = authority
+        self._sessions = sessions
+        self._trail = trail
+        self._wall_nano = wall_nano
+
+    async def Renew(self, request: RenewRequest, context: Context) -> RenewResponse:
+        actor = address(context)
+        try:
+            peer, node = await self._admit(context)
+            actor = peer.id
+            issued = self._certify(peer, node.name, request)
+            await self._database.run(
+                lambda db: nodes.add_certificate(db, node.id, issued.serial, issued.not_after_unix_nano)
+            )
+            await self._trail.note(actor, "renew", str(node.name), detail=f"serial {issued.serial}")
+        except (RefusedError, sqlite3.Error) as error:
+            await self._refuse(context, actor, "renew", error)
+        return RenewResponse(chain_der=issued.chain_der, bundle_der=[der(self._authority.root)])
+
+    def _certify(self, peer: Peer, name: NodeName, request: RenewRequest) -> Issued:
+        broken = bounds.violation(request)
+        if broken:
+            raise refused("BAD_REQUEST", broken)
+        key = public_key(request.csr_der, peer.id)
+        if public_key_der(key) == peer.public_key_der:
+            raise refused("CSR_INVALID", "csr_der: renewal takes a new key")
+        return self._authority.issue_node(name, key, moment(self._wall_nano()))
+
+    # The stub's type knows iterators only; grpc.aio also takes a coroutine that reads and writes through the context.
+    async def Session(  # type: ignore[override]
+        self,
+        request_iterator: AsyncIterator[AgentFrame],  # noqa: ARG002 - read through the context
+        context: Context,
+    ) -> None:
+        actor = address(context)
+        try:
+            peer, node = await self._admit(context)
+            actor = peer.id
+            hello = await read_hello(context)
+            refusal = await self._sessions.serve(peer, node, hello, context)
+            if refusal is not None:
+                raise refusal
+        except (RefusedError, sqlite3.Error) as error:
+            await self._refuse(context, actor, "session", error)
+
+    async def _admit(self, context: Context) -> tuple[Peer, NodeRow]:
+        """The node that calls. Raises RefusedError."""
+        peer = identify(context.auth_context(), self._authority.domain)
+        name = peer.name
+        if not isinstance(name, NodeName):
+            raise refused("PERMISSION_DENIED", f"{peer.id} is not a node")
+
+        def look(db: sqlite3.Connection) -> tuple[NodeRow | None, bool]:
+            node = nodes.find(db, name)
+            return node, node is not None and nodes.holds(db, node.id, peer.serial)
+
+        node, holds = await self._database.run(look)
+        if node is None or not node.enrolled:
+            raise refused("NODE_NOT_ENROLLED", f"{name} is not enrolled here")
+        if not holds:
+            raise refused("CERTIFICATE_REVOKED", f"certificate {peer.serial} of {name} does not count any more")
+        return peer, node
+
+    async def _refuse(
+        self, context: Context, actor: str, action: str, error: "RefusedError | sqlite3.Error"
+    ) -> NoReturn:
+        """Write the refusal down, then say it."""
+        if isinstance(error, sqlite3.Error):
+            log.error("can't store", exc_info=error)
+            await abort(context, refused("STORAGE", "central can't store now"))
+        if error.reason not in _COMINGS_AND_GOINGS:
+            await self._trail.note(actor, action, "", error.reason, str(error))
+        await abort(context, error)

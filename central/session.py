@@ -1,0 +1,194 @@
+"""A session while it is open: reads frames, writes frames, and watches that the node is still there."""
+
+import asyncio
+import logging
+import secrets
+import sqlite3
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+import grpc
+from google.protobuf.message import Message
+
+from central import batches, bounds
+from central.lane import OpenLane, Register
+from central.peer import Peer
+from central.refusal import RefusedError, refused
+from central.store import nodes, records
+from central.store.database import Database
+from central.store.nodes import NodeRow
+from storeedge.v1.control_pb2 import Ack, AgentFrame, Batch, CentralFrame, Heartbeat, Hello, Welcome
+from storeedge.v1.desired_pb2 import Desired
+from storeedge.v1.types_pb2 import LANE_BULK, LANE_CONTROL, Lane, Position, RecordClass
+
+log = logging.getLogger("central.session")
+
+WINDOW_BYTES = 1 << 20
+HELLO_SECONDS = 20.0
+MISSED_HEARTBEATS = 3
+_IDLE_SECONDS = 3600.0
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Sessions:
+    def __init__(
+        self, database: Database, register: Register, wall_nano: Callable[[], int], heartbeat_seconds: int
+    ) -> None:
+        self._database = database
+        self._register = register
+        self._wall_nano = wall_nano
+        self._heartbeat_seconds = heartbeat_seconds
+
+    async def serve(self, peer: Peer, node: NodeRow, hello: Hello, context: Context) -> RefusedError | None:
+        """Until the session ends; the reason, None when the node left."""
+        lane = self._open(node, hello)
+        log.info("%s lane of %s opened", _word(lane), lane.name)
+        try:
+            with self._register.holding(lane):
+                await self._welcome(lane, hello)
+                async with asyncio.TaskGroup() as tasks:
+                    loops = [
+                        tasks.create_task(self._read(lane, context)),
+                        tasks.create_task(_write(lane, context)),
+                        tasks.create_task(self._watch(lane, peer)),
+                    ]
+                    # Not awaited itself: a cancelled handler would cancel it, and calls would wait for ever.
+                    await asyncio.wait([lane.ended])
+                    for task in loops:
+                        task.cancel()
+        finally:
+            log.info("%s lane of %s closed", _word(lane), lane.name)
+            await self._database.run(partial(_note_seen, lane=lane))
+        return lane.ended.result()
+
+    def _open(self, node: NodeRow, hello: Hello) -> OpenLane:
+        loop = asyncio.get_running_loop()
+        return OpenLane(
+            node_id=node.id,
+            name=node.name,
+            lane=hello.lane,
+            epoch=hello.spool_epoch,
+            agent_version=hello.agent_version,
+            ended=loop.create_future(),
+            last_frame=loop.time(),
+            last_seen=self._wall_nano(),
+            applied_revision=hello.desired_revision,
+        )
+
+    async def _welcome(self, lane: OpenLane, hello: Hello) -> None:
+        """Welcome, then what is desired if the node has an older revision."""
+
+        def begin(db: sqlite3.Connection) -> tuple[dict[RecordClass, int], tuple[int, bytes]]:
+            _note_seen(db, lane)
+            return records.positions(db, lane.node_id, lane.epoch), nodes.desired(db, lane.node_id)
+
+        positions, (revision, content) = await self._database.run(begin)
+        welcome = Welcome(
+            session=secrets.token_hex(8),
+            server_time_unix_nano=self._wall_nano(),
+            stored=[Position(record_class=c, seq=s) for c, s in sorted(positions.items())],
+            window_bytes=WINDOW_BYTES,
+            heartbeat_seconds=self._heartbeat_seconds,
+        )
+        await lane.send(CentralFrame(welcome=welcome))
+        if lane.lane == LANE_CONTROL and revision > hello.desired_revision:
+            await lane.send(desired_frame(revision, content))
+
+    async def _read(self, lane: OpenLane, context: Context) -> None:
+        try:
+            while (frame := await context.read()) is not grpc.aio.EOF:
+                lane.last_frame = asyncio.get_running_loop().time()
+                lane.last_seen = self._wall_nano()
+                await self._on_frame(lane, frame)
+            lane.end(None)
+        except RefusedError as refusal:
+            lane.end(refusal)
+        except sqlite3.Error:
+            log.exception("can't store")
+            lane.end(refused("STORAGE", "central can't store records now"))
+
+    async def _on_frame(self, lane: OpenLane, frame: AgentFrame) -> None:
+        """Raises RefusedError, which ends the session."""
+        if frame.ByteSize() > bounds.MAX_FRAME_BYTES:
+            raise refused("BAD_REQUEST", f"frame: at most {bounds.MAX_FRAME_BYTES} bytes, not {frame.ByteSize()}")
+        match frame.WhichOneof("frame"):
+            case "batch" if lane.lane == LANE_BULK:
+                await self._on_batch(lane, frame.batch)
+            case "heartbeat" if lane.lane == LANE_CONTROL:
+                _on_heartbeat(lane, frame.heartbeat)
+            case "call_reply" if lane.lane == LANE_CONTROL:
+                _check(frame.call_reply, "call_reply")
+                lane.calls.on_reply(frame.call_reply)
+            case kind:
+                raise refused("BAD_REQUEST", f"frame: {kind or 'nothing'} has no place on the {_word(lane)} lane now")
+
+    async def _on_batch(self, lane: OpenLane, batch: Batch) -> None:
+        """On disk first, then acknowledged."""
+        broken = batches.violation(batch)
+        if broken:
+            raise refused("BAD_REQUEST", broken)
+        work = partial(records.store, node=lane.node_id, epoch=lane.epoch, batch=batch, now=self._wall_nano())
+        held = await self._database.run(work)
+        await lane.send(CentralFrame(ack=Ack(record_class=batch.record_class, seq=held)))
+
+    async def _watch(self, lane: OpenLane, peer: Peer) -> None:
+        """End the session when heartbeats stay away or the certificate expires: TLS looks at it only once."""
+        loop = asyncio.get_running_loop()
+        patience = self._heartbeat_seconds * MISSED_HEARTBEATS
+        while True:
+            valid = (peer.not_after_unix_nano - self._wall_nano()) / 1e9
+            left = lane.last_frame + patience - loop.time() if lane.lane == LANE_CONTROL else _IDLE_SECONDS
+            if valid <= 0:
+                lane.end(refused("CERTIFICATE_EXPIRED", f"certificate {peer.serial} has expired"))
+                return
+            if left <= 0:
+                lane.end(refused("HEARTBEAT_LOST", f"no frame for {patience} s"))
+                return
+            await asyncio.sleep(min(valid, left))
+
+
+async def read_hello(context: Context) -> Hello:
+    """The first frame. Raises RefusedError."""
+    try:
+        async with asyncio.timeout(HELLO_SECONDS):
+            frame = await context.read()
+    except TimeoutError as error:
+        raise refused("BAD_REQUEST", f"no hello within {HELLO_SECONDS:.0f} s") from error
+    if frame is grpc.aio.EOF or frame.WhichOneof("frame") != "hello":
+        raise refused("BAD_REQUEST", "the first frame must be hello")
+    _check(frame.hello, "hello")
+    return cast("Hello", frame.hello)
+
+
+def desired_frame(revision: int, content: bytes) -> CentralFrame:
+    desired = Desired.FromString(content)
+    desired.revision = revision
+    return CentralFrame(desired=desired)
+
+
+def _check(message: Message, path: str) -> None:
+    broken = bounds.violation(message, path)
+    if broken:
+        raise refused("BAD_REQUEST", broken)
+
+
+async def _write(lane: OpenLane, context: Context) -> None:
+    while (frame := await lane.outbound.get()) is not None:
+        await context.write(frame)
+    lane.end(refused("DRAINING", "central is going away"))
+
+
+def _on_heartbeat(lane: OpenLane, heartbeat: Heartbeat) -> None:
+    _check(heartbeat, "heartbeat")
+    lane.applied_revision = heartbeat.desired_revision
+    lane.spool_records = heartbeat.spool_records
+
+
+def _note_seen(db: sqlite3.Connection, lane: OpenLane) -> None:
+    nodes.seen(db, lane.node_id, lane.last_seen, lane.agent_version, lane.applied_revision)
+
+
+def _word(lane: OpenLane) -> str:
+    return Lane.Name(lane.lane).removeprefix("LANE_").lower()

@@ -1,0 +1,116 @@
+"""Records as they come: each once, in order, and durable before they are acknowledged."""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from central import batches
+from central.names import NodeName
+from central.refusal import refused
+from storeedge.v1.control_pb2 import Batch
+from storeedge.v1.record_pb2 import AuditEntry, Record
+from storeedge.v1.types_pb2 import RECORD_CLASS_AUDIT, RecordClass
+
+_READ_BYTES = 3 << 20  # of one answer; below gRPC's 4 MiB
+_READ = """
+  SELECT record.id, store, node, seq, epoch, received, body FROM record LEFT JOIN node ON node.id = node_id
+  WHERE node_id IS ? AND class = ? AND record.id > ? ORDER BY record.id LIMIT ?
+"""
+_READ_NEWEST = _READ.replace("ORDER BY record.id", "ORDER BY record.id DESC")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    id: int
+    node: NodeName | None
+    seq: int
+    epoch: str
+    received: int
+    body: bytes
+
+
+def subject(record: Record) -> str:
+    """What a record is about, so that it can be found: a job, a tenant, a device."""
+    match record.WhichOneof("body"):
+        case "event":
+            return record.event.job
+        case "usage":
+            return record.usage.tenant
+        case "device":
+            return record.device.device
+        case "log":
+            return record.log.job
+        case _:
+            return ""
+
+
+def positions(db: sqlite3.Connection, node: int, epoch: str) -> dict[RecordClass, int]:
+    """Class -> highest contiguous sequence number held."""
+    rows = db.execute("SELECT class, seq FROM position WHERE node_id = ? AND epoch = ?", (node, epoch))
+    return dict(rows.fetchall())
+
+
+def newest_positions(db: sqlite3.Connection, node: int) -> dict[RecordClass, int]:
+    """Positions in the spool the node used last."""
+    row = db.execute("SELECT epoch FROM record WHERE node_id = ? ORDER BY id DESC LIMIT 1", (node,)).fetchone()
+    return positions(db, node, row[0]) if row else {}
+
+
+def store(db: sqlite3.Connection, node: int, epoch: str, batch: Batch, now: int) -> int:
+    """Keep what is new in a batch; the highest contiguous sequence number now held.
+
+    Raises RefusedError(SEQUENCE_HOLE) when records between what is held and this batch are missing.
+    """
+    held = positions(db, node, epoch).get(batch.record_class, 0)
+    begins = batches.begins_at(batch)
+    if begins > held + 1:
+        raise refused("SEQUENCE_HOLE", f"batch begins at {begins}, central holds up to {held}: send a gap")
+    rows = (
+        (node, batch.record_class, epoch, seq, now, subject(record), record.SerializeToString())
+        for seq, record in enumerate(batch.records, batch.first_seq)
+        if seq > held
+    )
+    db.executemany(
+        "INSERT OR IGNORE INTO record (node_id, class, epoch, seq, received, subject, body)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        rows,
+    )
+    held = max(held, batches.last_seq(batch))
+    db.execute("INSERT OR REPLACE INTO position VALUES (?, ?, ?, ?)", (node, epoch, batch.record_class, held))
+    return held
+
+
+def add_audit(db: sqlite3.Connection, entry: AuditEntry, now: int) -> None:
+    """Central's own trail."""
+    body = Record(time_unix_nano=now, audit=entry).SerializeToString()
+    db.execute("INSERT INTO record (class, received, body) VALUES (?, ?, ?)", (RECORD_CLASS_AUDIT, now, body))
+
+
+def read(
+    db: sqlite3.Connection,
+    node: int | None,
+    record_class: RecordClass,
+    *,
+    after_id: int = 0,
+    limit: int = 1000,
+    newest: bool = False,
+    max_bytes: int = _READ_BYTES,
+) -> list[Stored]:
+    """At most `limit` records with ids above `after_id`, or the newest of them; oldest first, and at least one."""
+    rows = db.execute(_READ_NEWEST if newest else _READ, (node, record_class, after_id, limit))
+    found, size = list[Stored](), 0
+    for number, store_name, node_name, *rest in rows:
+        stored = Stored(number, NodeName(store_name, node_name) if store_name else None, *rest)
+        size += len(stored.body)
+        if found and size > max_bytes:
+            break
+        found.append(stored)
+    rows.close()
+    return found[::-1] if newest else found
+
+
+def bodies(db: sqlite3.Connection, node: int, record_class: RecordClass) -> Iterator[tuple[str, Record]]:
+    """(spool epoch, record) of a class, as they came."""
+    query = "SELECT epoch, body FROM record WHERE node_id = ? AND class = ? ORDER BY id"
+    for epoch, body in db.execute(query, (node, record_class)):
+        yield epoch, Record.FromString(body)
