@@ -8,6 +8,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,9 +84,10 @@ class Server:
                 signal.signal(number, signal.SIG_IGN)
             notify("STOPPING=1")
             listener.close()
+            deadline = time.monotonic() + _STOP_SECONDS
             for thread in threading.enumerate():
                 if thread is not threading.main_thread():
-                    thread.join(_STOP_SECONDS)
+                    thread.join(max(0.0, deadline - time.monotonic()))
 
     def _converse(self, connection: socket.socket, done: Callable[[], None]) -> None:
         try:
