@@ -4,6 +4,8 @@ The only file that knows aiomqtt and paho. aiomqtt has no public manual acknowle
 the CPU time (docs/decisions/0043, 0045): messages are taken, and acknowledged, at paho, which it keeps as `_client`.
 """
 
+import asyncio
+import logging
 import math
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -26,6 +28,10 @@ _NEVER = 0xFFFFFFFF
 # Twice what a record takes. What is between is refused, counted and logged; what is above, the broker drops for us.
 _MAX_PACKET_BYTES = 256 * 1024
 _KEEPALIVE_SECONDS = 20
+
+# That the connection was lost is said by us, once; its debug level has a line for each message.
+_paho_log = logging.getLogger(f"{__name__}.paho")
+_paho_log.setLevel(logging.CRITICAL)
 
 _properties: Callable[[int], Properties] = Properties  # its constructor has no annotations
 
@@ -78,6 +84,9 @@ async def connect(
     paho.on_message = lambda _paho, _userdata, message: deliver(connection, _delivery(message))
     try:
         async with client:
+            # aiomqtt adds its writer in the loop's next turn, when the socket may be closed, and its number another's.
+            loop = asyncio.get_running_loop()
+            paho.on_socket_register_write = lambda _paho, _userdata, sock: loop.add_writer(sock, paho.loop_write)
             await _subscribe(client)
             yield connection
     except aiomqtt.MqttError as why:
@@ -92,6 +101,7 @@ def _client(config: MqttConfig) -> aiomqtt.Client:
     client = aiomqtt.Client(
         config.host,
         config.port,
+        logger=_paho_log,
         identifier=config.client_id,
         username=config.username or None,
         password=_password(config),

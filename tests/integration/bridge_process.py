@@ -1,0 +1,40 @@
+"""The MQTT service alone, as a process to be killed: `python -m tests.integration.bridge_process PORT DIRECTORY`."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from agent.clock import system_clock
+from agent.config.schema import MqttConfig
+from agent.model import Body, DeviceMessage
+from agent.mqtt.service import MqttService
+
+
+async def main(port: int, directory: Path) -> None:
+    # Begins with a newline: a line that a kill had cut must not swallow the next.
+    fd = os.open(directory / "records", os.O_WRONLY | os.O_APPEND)
+
+    async def record(bodies: Sequence[Body]) -> None:
+        lines = [
+            json.dumps([body.topic, body.payload.decode(), body.packet_id, body.redelivered])
+            for body in bodies
+            if isinstance(body, DeviceMessage)
+        ]
+        await asyncio.to_thread(write, ("\n" + "\n".join(lines) + "\n").encode())
+
+    def write(data: bytes) -> None:
+        os.write(fd, data)
+        os.fdatasync(fd)
+
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    service = MqttService(MqttConfig(port=port), directory, record, system_clock(), random.random)
+    await service.run(stop, lambda: None)
+
+
+asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2])))

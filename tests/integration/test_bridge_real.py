@@ -1,0 +1,331 @@
+"""The bridge with a real mosquitto and real publishers. Losses are accounted for by content."""
+
+import asyncio
+import logging
+import random
+import signal
+import subprocess
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import paho.mqtt.client as paho
+import pytest
+
+from agent.clock import system_clock
+from agent.config.schema import MqttConfig
+from agent.errors import RefusedError
+from agent.model import DeviceMessage, DeviceRule, Residency
+from agent.mqtt.service import MqttService
+from tests.fakes.mqtt_parts import FakeSink
+from tests.integration.mqtt_parts import SAVE_EVERY_TURN, BridgeProcess, Broker, Device, until
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def make_broker(tmp_path: Path) -> Iterator[Callable[[str], Broker]]:
+    made: list[Broker] = []
+
+    def make(settings: str = "") -> Broker:
+        made.append(Broker(tmp_path, settings))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.purge()
+
+
+@pytest.fixture
+async def broker(make_broker: Callable[..., Broker]) -> Broker:
+    one = make_broker()
+    await one.start()
+    return one
+
+
+@pytest.fixture
+def sink() -> FakeSink:
+    return FakeSink()
+
+
+log = logging.getLogger(__name__)
+
+Running = Callable[..., AbstractAsyncContextManager[MqttService]]
+
+
+@pytest.fixture
+def running(tmp_path: Path, sink: FakeSink) -> Running:
+    @asynccontextmanager
+    async def run(broker: Broker, rules: tuple[DeviceRule, ...] = ()) -> AsyncIterator[MqttService]:
+        service = MqttService(MqttConfig(port=broker.port), tmp_path, sink, system_clock(), random.random)
+        service.apply_rules(rules)
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(service.run(stop, lambda: None))
+            try:
+                await until(lambda: service.connected, "the bridge to connect")
+                yield service
+            finally:
+                stop.set()
+
+    return run
+
+
+@pytest.fixture
+def device(broker: Broker) -> Iterator[Callable[..., Device]]:
+    made: list[Device] = []
+
+    def make(name: str, version: int = paho.MQTTv5) -> Device:
+        made.append(Device(broker, name, version=version))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def numbers(messages: list[DeviceMessage], topic: str) -> list[int]:
+    return [int(m.payload) for m in messages if m.topic == topic]
+
+
+async def test_killed_again_and_again_it_loses_nothing_and_keeps_the_order(tmp_path: Path, broker: Broker) -> None:
+    bridge = BridgeProcess(broker.port, tmp_path)
+    topics = [f"devices/d{n}/count" for n in range(5)]
+    bridge.start()
+    await until(lambda: (tmp_path / "devices.sqlite").exists(), "the bridge to begin")
+    broker.publish("devices/d0/count", "-m", "0")
+    await until(lambda: bridge.lines() > 0, "the first record")
+    publishers = [broker.stream(topic, 1, 1000) for topic in topics]
+    for kills in range(1, 5):
+        await until(lambda: bridge.lines() > 900 * kills, f"enough records for kill {kills}")  # noqa: B023  awaited here
+        bridge.kill()
+        bridge.start()
+    await until(lambda: all(p.poll() == 0 for p in publishers), "the publishers to end")
+
+    def missing() -> int:
+        return 5001 - len({(topic, payload) for topic, payload, *_ in bridge.records()})
+
+    await until(lambda: missing() == 0, "every message to be recorded")
+    bridge.kill()
+
+    records = [tuple(record) for record in bridge.records()]
+    for topic in topics:
+        seen = list(dict.fromkeys(int(payload) for name, payload, *_ in records if name == topic))
+        assert seen == sorted(seen)
+    # docs of storeedge.v1.DeviceMessage: how central knows a duplicate.
+    last: deque[tuple[str, str, int]] = deque(maxlen=1000)
+    kept = []
+    for topic, payload, packet_id, redelivered in records:
+        if not (redelivered and (topic, payload, packet_id) in last):
+            kept.append((topic, payload))
+        last.append((topic, payload, packet_id))
+    assert len(kept) == len(set(kept)) == 5001
+
+
+async def test_while_the_disk_is_full_the_broker_keeps_everything(
+    broker: Broker, running: Running, sink: FakeSink
+) -> None:
+    async with running(broker) as service:
+        broker.publish("devices/d/count", "-m", "0")
+        await until(lambda: len(sink.messages) == 1, "the first record")
+        sink.full = True
+        publisher = broker.stream("devices/d/count", 1, 3000)
+        await until(lambda: publisher.poll() == 0, "the publisher to end")
+        for _ in range(3):
+            sink.tried.clear()
+            await sink.tried.wait()
+        # Also across a restart of the broker: what waits here takes over the new connection.
+        broker.end(signal.SIGTERM)
+        await until(lambda: not service.connected, "the loss to be seen")
+        await broker.start()
+        await until(lambda: service.connected, "the bridge to come back")
+        assert len(sink.messages) == 1
+        sink.full = False
+        await until(lambda: len(sink.messages) >= 3001, "all records")
+        assert numbers(sink.messages, "devices/d/count") == list(range(3001))
+
+
+async def test_stopped_with_a_full_disk_the_next_run_gets_everything(
+    broker: Broker, running: Running, sink: FakeSink
+) -> None:
+    async with running(broker):
+        sink.full = True
+        broker.stream("devices/d/count", 1, 700).wait(20)
+        await sink.tried.wait()
+    sink.full = False
+    async with running(broker):
+        await until(lambda: len(sink.messages) >= 700, "all records")
+    assert numbers(sink.messages, "devices/d/count") == list(range(1, 701))
+
+
+async def test_a_broker_restarted_in_order_costs_nothing_and_nothing_comes_twice(
+    broker: Broker, running: Running, sink: FakeSink, device: Callable[..., Device]
+) -> None:
+    counter = device("d")
+    async with running(broker):
+        for restart in range(3):
+            for number in range(restart * 500, restart * 500 + 500):
+                await until(lambda n=number: counter.count("count", n), "room in flight")  # type: ignore[misc]  # bound
+            broker.end(signal.SIGTERM)
+            await broker.start()
+        await until(lambda: len(set(numbers(sink.messages, "devices/d/count"))) == 1500, "all records", 60)
+    # The device itself sends again what was not acknowledged to it: those are new messages to everybody.
+    found = numbers(sink.messages, "devices/d/count")
+    assert len(found) - 1500 <= 3 * 20
+    assert list(dict.fromkeys(found)) == list(range(1500))
+
+
+@pytest.mark.parametrize("agent_runs", [True, False])
+async def test_a_killed_broker_loses_at_most_what_was_in_flight_to_it(
+    make_broker: Callable[..., Broker], running: Running, sink: FakeSink, agent_runs: bool
+) -> None:
+    """mosquitto 2.0 acknowledges first and writes at the end of the turn: the last turn can be lost, never more."""
+    broker = make_broker(SAVE_EVERY_TURN)
+    await broker.start()
+    async with running(broker):
+        broker.publish("devices/d/count", "-m", "0")
+        await until(lambda: len(sink.messages) == 1, "the first record")
+        if agent_runs:
+            acknowledged = await _count_until_killed(broker)
+            await broker.start()
+            await _drained(sink)
+    if not agent_runs:
+        acknowledged = await _count_until_killed(broker)
+        await broker.start()
+        async with running(broker):
+            await _drained(sink)
+    lost = acknowledged - set(numbers(sink.messages, "devices/d/count"))
+    log.info("agent runs %s: acknowledged %s, lost %s", agent_runs, len(acknowledged), sorted(lost))
+    assert len(acknowledged) > 100
+    assert lost <= set(sorted(acknowledged)[-20:])
+
+
+async def _count_until_killed(broker: Broker) -> set[int]:
+    counter = Device(broker, "d", version=paho.MQTTv5)
+    number = 1
+    while len(counter.acknowledged) < 400:
+        if counter.count("count", number):
+            number += 1
+        else:
+            await asyncio.sleep(0.001)
+    broker.end(signal.SIGKILL)
+    counter.close()
+    return counter.acknowledged
+
+
+async def _drained(sink: FakeSink) -> None:
+    """Until a second has passed in which nothing came."""
+    seen = -1
+    while seen != len(sink.messages):
+        seen = len(sink.messages)
+        await asyncio.sleep(1)
+
+
+@pytest.mark.parametrize("version", [paho.MQTTv5, paho.MQTTv311])
+async def test_a_command_goes_down_and_its_answer_comes_back_and_up(
+    broker: Broker, running: Running, sink: FakeSink, device: Callable[..., Device], version: int
+) -> None:
+    locker = device("locker", version)
+    async with running(broker) as service:
+        locker.publish("status", "online")
+        await until(lambda: bool(service.devices()), "the locker to be seen")
+        answer, elapsed_milli = await service.send_command("locker", "open", b"3", 10.0, "key")
+        assert answer == b"done 3" and 0 <= elapsed_milli < 10_000
+        assert await service.send_command("locker", "open", b"3", 10.0, "key") == (answer, elapsed_milli)
+        assert locker.commands == [b"3"]
+        await until(lambda: any(m.topic.endswith("/ack") for m in sink.messages), "the answer's record")
+    assert [m.topic for m in sink.messages] == ["devices/locker/status", "devices/locker/cmd/open/ack"]
+
+
+async def test_a_device_that_does_not_answer_is_a_deadline_and_its_command_expires(
+    broker: Broker, running: Running, device: Callable[..., Device]
+) -> None:
+    subscribe = ["mosquitto_sub", "-p", str(broker.port), "-V", "5", "-i", "door", "-c", "-q", "1"]
+    subscribe += ["-x", "3600", "-t", "devices/door/cmd/+"]
+    subprocess.run([*subscribe, "-E"], check=True, timeout=20)  # its session waits at the broker
+    async with running(broker) as service:
+        broker.publish("devices/door/status", "-m", "online")
+        await until(lambda: bool(service.devices()), "the door to be seen")
+        with pytest.raises(RefusedError, match="has not answered open") as refused:
+            await service.send_command("door", "open", b"", 1.0, "")
+        assert refused.value.reason == "DEADLINE"
+        await asyncio.sleep(1.2)  # MQTT counts a message's expiry in whole seconds
+        late = subprocess.run([*subscribe, "-W", "1"], check=False, capture_output=True, timeout=20)
+        assert late.stdout == b""
+
+
+async def test_malformed_messages_are_passed_over_and_what_follows_arrives(
+    broker: Broker, running: Running, sink: FakeSink
+) -> None:
+    async with running(broker):
+        broker.publish("devices/nochannel", "-m", "x")
+        broker.publish("devices/a b/temp", "-m", "x")
+        broker.publish("devices/d/temp", payload=bytes(128 * 1024 + 1))
+        broker.publish("devices/d/temp", payload=bytes(300 * 1024))
+        broker.publish("devices/d/temp", "-V", "5", "-D", "publish", "content-type", "c" * 129, "-m", "x")
+        broker.publish("devices/d/temp", payload=bytes(128 * 1024))
+        broker.publish("devices/d/temp", "-V", "5", "-D", "publish", "user-property", "unit", "Cel", "-m", "4.2")
+        await until(lambda: len(sink.messages) >= 2, "the good messages")
+    assert [len(m.payload) for m in sink.messages] == [128 * 1024, 3]
+    assert sink.messages[1].user_properties == (("unit", "Cel"),)
+    async with running(broker):  # all was acknowledged: nothing is delivered again
+        broker.publish("devices/d/temp", "-m", "last")
+        await until(lambda: sink.messages[-1].payload == b"last", "the last message")
+    assert len(sink.messages) == 3
+
+
+async def test_retained_messages_come_once_and_live_ones_are_not_taken_for_retained(
+    broker: Broker, running: Running, sink: FakeSink
+) -> None:
+    broker.publish("devices/d/setpoint", "-r", "-m", "before the agent's time")
+    async with running(broker):
+        await until(lambda: len(sink.messages) == 1, "the retained message")
+        broker.publish("devices/d/setpoint", "-r", "-m", "live")
+        await until(lambda: len(sink.messages) == 2, "the live message")
+    async with running(broker) as service:
+        broker.end(signal.SIGTERM)
+        await until(lambda: not service.connected, "the loss to be seen")
+        await broker.start()
+        await until(lambda: service.connected, "the bridge to come back")
+        broker.publish("devices/d/temp", "-m", "end")
+        await until(lambda: sink.messages[-1].payload == b"end", "the last message")
+    assert [(m.payload, m.retained) for m in sink.messages] == [
+        (b"before the agent's time", True),
+        (b"live", False),
+        (b"end", False),
+    ]
+
+
+async def test_a_last_will_says_that_the_device_is_gone_and_a_restart_remembers_it(
+    broker: Broker, running: Running, sink: FakeSink
+) -> None:
+    argv = ["mosquitto_sub", "-p", str(broker.port), "-t", "devices/drone/cmd/+", "--will-topic"]
+    argv += ["devices/drone/status", "--will-payload", "offline", "--will-qos", "1"]
+    async with running(broker) as service:
+        drone = subprocess.Popen(argv)
+        broker.publish("devices/drone/status", "-m", "online")
+        await until(lambda: len(sink.events) == 1, "the drone to come")
+        drone.kill()
+        drone.wait(20)
+        await until(lambda: len(sink.events) == 2, "the drone to go")
+        with pytest.raises(RefusedError) as refused:
+            await service.send_command("drone", "land", b"", 1.0, "")
+        assert refused.value.reason == "AWAY"
+        before = service.devices()
+    assert [e.kind for e in sink.events] == ["device.online", "device.offline"]
+    async with running(broker) as service:
+        assert service.devices() == before
+        assert not before[0].online and before[0].messages == 2
+
+
+async def test_what_a_rule_keeps_in_the_store_never_reaches_the_sink(
+    broker: Broker, running: Running, sink: FakeSink
+) -> None:
+    rules = (DeviceRule("devices/+/camera/#", residency=Residency.STORE),)
+    async with running(broker, rules) as service:
+        broker.publish("devices/cam/camera/frame", "-m", "private")
+        broker.publish("devices/cam/temp", "-m", "21")
+        await until(lambda: len(sink.messages) == 1, "the public message")
+        assert service.devices()[0].messages == 2
+    assert [m.payload for m in sink.messages] == [b"21"]
