@@ -89,12 +89,16 @@ class Actor:
         )
 
     async def discard(self, state: RunState) -> None:
-        """End and remove a run that belongs to no job. Raises AwayError, StorageError, RefusedError."""
-        while state.phase == "running":
-            await self._sandbox.signal(state.run, "KILL")
-            await asyncio.sleep(_RETRY_SECONDS)
-            state = await self._sandbox.state(state.run)
-        await self._sandbox.remove(state.run)
+        """End and remove a run that belongs to no job; repeatable. Raises AwayError, StorageError, RefusedError."""
+        try:
+            while state.phase == "running":
+                await self._sandbox.signal(state.run, "KILL")
+                await asyncio.sleep(_RETRY_SECONDS)
+                state = await self._sandbox.state(state.run)
+            await self._sandbox.remove(state.run)
+        except RefusedError as error:
+            if error.reason != "NOT_FOUND":
+                raise
 
     async def _drain(self, job_id: str, lane: deque[Action]) -> None:
         while lane:
@@ -148,8 +152,8 @@ class Actor:
             return
         try:
             state, fd = await self._sandbox.watch(run)
-        except RefusedError:
-            self._post(job_id, LostRun(run, self._clock.seconds()), None)
+        except RefusedError as error:
+            self._post_lost(job_id, run, error)
             return
         if fd is None:
             await self._settle(job_id, state)
@@ -193,9 +197,13 @@ class Actor:
         try:
             await self._sandbox.signal(run, signal)
         except RefusedError as error:
-            if error.reason == "NOT_FOUND":
-                self._post(job_id, LostRun(run, self._clock.seconds()), None)
-            # else it has ended already: its watch tells
+            self._post_lost(job_id, run, error)
+
+    def _post_lost(self, job_id: str, run: str, error: RefusedError) -> None:
+        """Lost is only what the launcher says it doesn't know; any other refusal may pass."""
+        if error.reason != "NOT_FOUND":
+            raise AwayError(str(error)) from error
+        self._post(job_id, LostRun(run, self._clock.seconds()), None)
 
     async def _remove(self, job_id: str, run: str) -> None:
         try:

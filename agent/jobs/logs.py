@@ -30,8 +30,11 @@ async def read(
     """
     fd = await open_log()
     try:
-        position = max(0, os.fstat(fd).st_size - tail_bytes)
+        position = os.fstat(fd).st_size - tail_bytes
         lines = Lines(skip_first=position > 0)
+        position = max(
+            0, position - 1
+        )  # a line that begins right at the tail is whole: the byte before ends the one before
         while True:
             over = ended() or not follow  # asked before the read: nothing is written after it
             data = await asyncio.to_thread(os.pread, fd, _READ_BYTES, position)

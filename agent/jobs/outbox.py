@@ -37,30 +37,31 @@ class Outbox:
         """Until `finish`. Begins with what an earlier process left."""
         self._work.set()
         wait = _RETRY_SECONDS
-        while not self._finishing.is_set():
+        while True:
             await self._work.wait()
             self._work.clear()
-            try:
-                await self._send_all()
-            except StorageError as error:
-                if self.spool_takes:
-                    log.warning("spool or job database takes nothing: no new work", extra={"error": str(error)})
-                self.spool_takes = False
-                if self._finishing.is_set():
-                    return
-                await asyncio.sleep(wait)
-                wait = min(_RETRY_MAX_SECONDS, wait * 2)
-                self._work.set()
-            else:
-                wait = _RETRY_SECONDS
-                if not self.spool_takes:
-                    self.spool_takes = True
-                    self._on_takes()
-
-    async def _send_all(self) -> None:
-        while True:
-            last_id, bodies = await self._store.unsent(_AT_ONCE)
-            if not bodies:
+            took, self.spool_takes = self.spool_takes, await self._send_all()
+            if self.spool_takes and not took:
+                self._on_takes()
+            if self._finishing.is_set():
                 return
-            await self._record(bodies)
-            await self._store.sent(last_id)
+            if self.spool_takes:
+                wait = _RETRY_SECONDS
+                continue
+            await asyncio.sleep(wait)
+            wait = min(_RETRY_MAX_SECONDS, wait * 2)
+            self._work.set()
+
+    async def _send_all(self) -> bool:
+        """Whether the spool took all there was."""
+        try:
+            while True:
+                last_id, bodies = await self._store.unsent(_AT_ONCE)
+                if not bodies:
+                    return True
+                await self._record(bodies)
+                await self._store.sent(last_id)
+        except StorageError as error:
+            if self.spool_takes:
+                log.warning("spool or job database takes nothing: no new work", extra={"error": str(error)})
+            return False

@@ -227,10 +227,7 @@ class JobsService:
         while True:
             state = await self._unwanted.get()
             log.warning("removing a run that belongs to no job", extra={"run": state.run, "phase": state.phase})
-            try:
-                await self._patiently(partial(self._actor.discard, state))
-            except RefusedError as error:
-                log.warning("run not removed", extra={"run": state.run, "error": str(error)})
+            await self._patiently(partial(self._actor.discard, state))
 
     async def _read_meters(self, book: Book) -> None:
         while True:
@@ -258,13 +255,13 @@ class JobsService:
         return job is not None and job.run == run and job.state is JobState.STARTING
 
     async def _patiently(self, work: Callable[[], Awaitable[_T]], beat: Callable[[], None] = lambda: None) -> _T:
-        """Until it works: the launcher comes back, a full disk empties. Nothing may overtake what is not on disk."""
+        """Until it works: the launcher comes back or is told who may call it, a full disk empties."""
         wait = _RETRY_SECONDS
         while True:
             beat()
             try:
                 return await work()
-            except (AwayError, StorageError) as error:
+            except (AwayError, StorageError, RefusedError) as error:
                 if wait == _RETRY_SECONDS:
                     log.warning("jobs wait", extra={"error": str(error)})
             await asyncio.sleep(wait)
