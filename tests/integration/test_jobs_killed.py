@@ -45,7 +45,7 @@ SERVICES = [sh(service(f"service-{n}"), "while :; do sleep 0.2; done") for n in 
 
 
 async def child(socket: str, directory: str, mode: str) -> None:
-    """One life of the agent. `run`: until killed; `end`: until all batch jobs are over; `clear`: until nothing is left."""
+    """One life of the agent. `run`: until killed; `end`: until all batches are over; `clear`: until nothing is left."""
     journal = os.open(Path(directory) / "journal", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     async def record(bodies):
