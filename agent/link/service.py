@@ -147,6 +147,8 @@ class LinkService:
         )
         up = Uplink(bulk, self._spool, self._config, self._clock)
         async with asyncio.TaskGroup() as group:
+            for lane in (control, bulk):
+                group.create_task(lane.write(), name="lane.write")
             group.create_task(down.run(), name="downlink")
             group.create_task(up.run(), name="uplink")
             group.create_task(self._renewal(channel), name="renewal")

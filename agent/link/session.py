@@ -14,6 +14,9 @@ from storeedge.v1 import control_pb2, control_pb2_grpc
 
 Call = grpc.aio.StreamStreamCall[control_pb2.AgentFrame, control_pb2.CentralFrame]
 
+# Frames that wait to be written; then whoever sends waits.
+_QUEUE = 8
+
 _STATUS_KEY = "grpc-status-details-bin"
 
 
@@ -22,15 +25,24 @@ class Lane:
 
     def __init__(self, call: Call, welcome: control_pb2.Welcome) -> None:
         self._call = call
-        self._writing = asyncio.Lock()  # a gRPC stream takes one write at a time
+        self._outbound: asyncio.Queue[control_pb2.AgentFrame] = asyncio.Queue(_QUEUE)
         self.welcome = welcome
 
     async def send(self, frame: control_pb2.AgentFrame) -> None:
+        """Queue a frame, waiting for room. May be cancelled: only `write` touches the stream."""
         if frame.ByteSize() > MAX_FRAME_BYTES:
             raise AssertionError(f"frame {frame.WhichOneof('frame')} of {frame.ByteSize()} bytes is over the bound")
+        await self._outbound.put(frame)
+
+    async def write(self) -> None:
+        """Put queued frames on the stream, one at a time, until the lane ends.
+
+        One task does this for all senders: cancelling a gRPC write cancels its whole call, and a caller that leaves
+        must not take the session with it.
+        """
         try:
-            async with self._writing:
-                await self._call.write(frame)
+            while True:
+                await self._call.write(await self._outbound.get())
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
             raise await why_ended(self._call) from error
 
@@ -43,6 +55,12 @@ class Lane:
                 yield cast("control_pb2.CentralFrame", frame)
         except grpc.aio.AioRpcError as error:
             raise await why_ended(self._call) from error
+        except asyncio.CancelledError:
+            # gRPC raises this also when the call was cancelled and this task was not: a TaskGroup would let a task
+            # that ends so pass in silence, and the lane would be gone without anybody noticing.
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            raise AwayError("the session was cancelled") from None
         raise await why_ended(self._call)
 
     def close(self) -> None:

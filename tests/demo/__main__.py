@@ -40,6 +40,12 @@ def _tables(show: Show, report: Report) -> None:
     show.table("Telemetry at central", ("series", "points"), [(report.telemetry["series"], report.telemetry["points"])])
 
 
+def _logs(stack: Stack, show: Show) -> None:
+    for part in stack.parts.values():
+        show.console.print(f"--- last lines of {part.name}", style="dim")
+        show.console.print(part.tail(15), markup=False, soft_wrap=True)
+
+
 def _keep(stack: Stack, show: Show) -> None:
     edgectl = f"{BIN}/edgectl --dir {stack.dir}/central"
     agent = f"{BIN}/edge-agent --config {stack.config}"
@@ -78,6 +84,8 @@ def main() -> int:
             args.json.write_text(json.dumps(asdict(report), indent=2) + "\n")
         for failure in report.failures:
             show.step(failure, bad=True)
+        if report.failures:
+            _logs(stack, show)
         show.console.print("demo: ok" if report.ok else "demo: FAILED")
         if args.keep and report.ok:
             _keep(stack, show)

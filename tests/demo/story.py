@@ -101,7 +101,7 @@ class Story:
 
     def _trouble(self) -> None:
         stack, step = self.stack, self.show.step
-        before = {name: self._states()[name]["pid"] for name in SERVICES}
+        before = {name: self._local_jobs()[name]["pid"] for name in SERVICES}
         stack.wire.cut()
         step("[bold]the link to central is cut[/bold]; devices and jobs go on, records wait in the spool")
         self._pass(6)
@@ -137,9 +137,7 @@ class Story:
         arrived: Counter[tuple[str, int]] = Counter()
         order: dict[str, list[int]] = {}
         for message in self.stack.edgectl_json("messages", TARGET)["messages"]:
-            reading = (
-                json.loads(message["payload"]["text"]) if message["payload"].get("text", "").startswith("{") else {}
-            )
+            reading = json.loads(message["payload"]) if message["payload"].startswith("{") else {}
             if "n" in reading:
                 arrived[message["device"], reading["n"]] += 1
                 order.setdefault(message["device"], []).append(reading["n"])
@@ -193,7 +191,8 @@ class Story:
     # --- looking -------------------------------------------------------------------------------
 
     def _states(self) -> dict[str, Any]:
-        return {job["id"]: job for job in self.stack.edgectl_json("jobs", TARGET)["jobs"]}
+        jobs = self.stack.edgectl_json("jobs", TARGET)["jobs"]
+        return {job["id"]: {**job, "state": job["state"].removeprefix("JOB_STATE_").lower()} for job in jobs}
 
     def _local_jobs(self) -> dict[str, Any]:
         jobs: list[dict[str, Any]] = json.loads(self.stack.agent_cli("jobs", "--json")).get("jobs", [])
@@ -217,9 +216,10 @@ class Story:
             if "central" not in self.stack.parts:
                 continue
             try:
-                node = self.stack.edgectl_json("node", "show", TARGET)
+                node = self.stack.edgectl_json("node", "show", TARGET)["node"]
             except StackError:
                 continue
             for position in node.get("stored", []):
-                self.show.fact(f"central holds: {position['class']}", position["seq"])
+                name = position["record_class"].removeprefix("RECORD_CLASS_").lower()
+                self.show.fact(f"central holds: {name}", position["seq"])
             self.show.fact("link", "connected" if node.get("connected") else "[bold red]down[/bold red]")
