@@ -12,7 +12,7 @@ from storeedge.v1.record_pb2 import AuditEntry, Record
 from storeedge.v1.types_pb2 import RECORD_CLASS_AUDIT, RECORD_CLASS_DEVICE, RecordClass
 
 _READ_BYTES = 3 << 20  # of one answer; below gRPC's 4 MiB
-_REDELIVERY_RECORDS = 1000  # looked at; far fewer than packet ids, so that a reused id is not taken for a repeat
+_REDELIVERY_RECORDS = 1000  # newest; far fewer than packet ids, so that a reused id is not taken for a repeat
 _READ = """
   SELECT record.id, store, node, seq, epoch, received, body FROM record LEFT JOIN node ON node.id = node_id
   WHERE node_id IS ? AND class = ? AND record.id > ? ORDER BY record.id LIMIT ?
@@ -66,31 +66,30 @@ def store(db: sqlite3.Connection, node: int, epoch: str, batch: Batch, now: int)
     begins = batches.begins_at(batch)
     if begins > held + 1:
         raise refused("SEQUENCE_HOLE", f"batch begins at {begins}, central holds up to {held}: send a gap")
+    recent = _deliveries(db, node) if any(record.device.redelivered for record in batch.records) else set()
     for seq, record in enumerate(batch.records, batch.first_seq):
-        if seq > held and not _delivered_before(db, node, record):
-            db.execute(
-                "INSERT OR IGNORE INTO record (node_id, class, epoch, seq, received, subject, body)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (node, batch.record_class, epoch, seq, now, subject(record), record.SerializeToString()),
-            )
+        if seq <= held or (record.device.redelivered and _delivery(record) in recent):
+            continue
+        recent.add(_delivery(record))
+        db.execute(
+            "INSERT OR IGNORE INTO record (node_id, class, epoch, seq, received, subject, body)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (node, batch.record_class, epoch, seq, now, subject(record), record.SerializeToString()),
+        )
     held = max(held, batches.last_seq(batch))
     db.execute("INSERT OR REPLACE INTO position VALUES (?, ?, ?, ?)", (node, epoch, batch.record_class, held))
     return held
 
 
-def _delivered_before(db: sqlite3.Connection, node: int, record: Record) -> bool:
-    """Whether a device message is one that central has: its node recorded it, died before it could acknowledge it to
-    the broker, and got it again. What makes two deliveries one is in DeviceMessage.redelivered.
-    """
-    if record.WhichOneof("body") != "device" or not record.device.redelivered:
-        return False
-    device = record.device
-    query = "SELECT body FROM record WHERE node_id = ? AND class = ? AND subject = ? ORDER BY id DESC LIMIT ?"
-    for (body,) in db.execute(query, (node, RECORD_CLASS_DEVICE, device.device, _REDELIVERY_RECORDS)):
-        older = Record.FromString(body).device
-        if (older.packet_id, older.topic, older.payload) == (device.packet_id, device.topic, device.payload):
-            return True
-    return False
+def _delivery(record: Record) -> tuple[int, str, bytes]:
+    """What makes two deliveries of a broker one: storeedge.v1.DeviceMessage.redelivered."""
+    return record.device.packet_id, record.device.topic, record.device.payload
+
+
+def _deliveries(db: sqlite3.Connection, node: int) -> set[tuple[int, str, bytes]]:
+    """The node's newest: a node that died between record and PUBACK gets, and records, its last ones again."""
+    newest = read(db, node, RECORD_CLASS_DEVICE, limit=_REDELIVERY_RECORDS, newest=True, max_bytes=1 << 30)
+    return {_delivery(Record.FromString(stored.body)) for stored in newest}
 
 
 def add_audit(db: sqlite3.Connection, entry: AuditEntry, now: int) -> None:
