@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,23 @@ import pytest
 
 from agent.errors import AwayError, CorruptError, RefusedError
 from agent.identity import tls
-from tests.fakes.authority import DOMAIN, Fleet
+from central.authority import key_pem, pem
+from tests.fakes.authority import DOMAIN, Fleet, now
+
+
+class Echo(grpc.GenericRpcHandler):
+    """Any method repeats what it is sent, and tells the caller's SPIFFE id."""
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        async def echo(request: bytes, context: Any) -> bytes:
+            return request + b" from " + context.auth_context()["peer_spiffe_id"][0]
+
+        return grpc.unary_unary_rpc_method_handler(echo)
 
 
 @asynccontextmanager
 async def central(fleet: Fleet) -> AsyncGenerator[str]:
-    """A mutually authenticated port that echoes, and tells the caller's SPIFFE id."""
-
-    async def echo(request: bytes, context: Any) -> bytes:
-        return request + b" from " + context.auth_context()["peer_spiffe_id"][0]
-
-    class Handler(grpc.GenericRpcHandler):
-        def service(self, details: grpc.HandlerCallDetails) -> Any:
-            return grpc.unary_unary_rpc_method_handler(echo)
-
-    server = grpc.aio.server(handlers=[Handler()])
+    server = grpc.aio.server(handlers=[Echo()])
     port = server.add_secure_port("127.0.0.1:0", fleet.server_credentials())
     await server.start()
     try:
@@ -99,8 +102,20 @@ async def test_broken_files_of_ours_are_named(tmp_path: Path) -> None:
         await tls.probe(identity)
 
 
-async def test_a_node_has_no_server_certificate_of_its_own_unless_central_says_so(tmp_path: Path) -> None:
-    identity = await Fleet().identity(tmp_path)
-    server = grpc.aio.server()
-    assert server.add_secure_port("127.0.0.1:0", tls.server_credentials(identity)) > 0
+async def test_the_agents_own_port_takes_callers_of_the_same_authority_only(tmp_path: Path) -> None:
+    fleet = Fleet()
+    caller = await fleet.identity(tmp_path)
+    pair = fleet.authority.issue_server(now())
+    chain = pem(pair.certificate, fleet.authority.issuing.certificate)
+    server = grpc.aio.server(handlers=[Echo()])
+    credentials = tls.server_credentials(replace(caller, key_pem=key_pem(pair.key), chain_pem=chain))
+    address = f"127.0.0.1:{server.add_secure_port('127.0.0.1:0', credentials)}"
+    await server.start()
+    async with tls.channel(caller, address) as channel:
+        assert await channel.unary_unary("/x/Echo")(b"hello", timeout=10) == b"hello from " + caller.spiffe_id.encode()
+    anonymous = grpc.ssl_channel_credentials(caller.bundle_pem)
+    async with tls.secure_channel(address, anonymous, DOMAIN) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.unary_unary("/x/Echo")(b"hello", timeout=10)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     await server.stop(None)
