@@ -17,7 +17,7 @@ def test_a_wait_is_never_negative_and_never_beyond_the_cap(attempt: int, base: f
 @given(st.integers(0, 100), seconds, draws)
 def test_the_ceiling_doubles_with_each_attempt_until_the_cap(attempt: int, base: float, draw: float) -> None:
     wait = full_jitter(attempt, base_seconds=base, cap_seconds=1e300, draw=draw)
-    assert wait == draw * base * 2 ** min(attempt, 32)
+    assert wait == draw * (base * 2 ** min(attempt, 32))
 
 
 def test_stores_that_lost_central_together_spread_over_the_whole_range() -> None:
