@@ -163,7 +163,7 @@ def main() -> int:
             metric,
             "ms",
             samples["launcher"],
-            f"podman run --network none ({runtime})",
+            f"podman run ({runtime})",
             samples["podman"],
             goal_ratio=0.5,
         ),

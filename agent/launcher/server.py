@@ -125,7 +125,8 @@ class Server:
         if op == "hello":
             return to_json(self.facts), None
         if op == "start":
-            return to_json(self.runs.start(protocol.parse_job(raw))), None
+            request = protocol.parse_job(raw)
+            return to_json(self.runs.start(request)), None
         if op == "list":
             return {"runs": [to_json(state) for state in self.runs.states()]}, None
         return self._do_run(op, protocol.run_name(raw), raw)

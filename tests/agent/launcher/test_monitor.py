@@ -1,0 +1,85 @@
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.launcher import monitor
+from agent.launcher.monitor import NOBODY, Process
+from agent.launcher.protocol import LauncherError
+
+# Says what conmon says: a line on the sync pipe, after a byte came over the start pipe.
+_FAKE = """
+import os, sys
+os.read(4, 1)
+open(sys.argv[1], "w").write(str(os.getppid()))
+os.write(3, sys.argv[2].encode())
+"""
+
+
+def fake(tmp_path: Path, answer: str) -> tuple[Process, Process]:
+    argv = (sys.executable, "-S", "-c", _FAKE, str(tmp_path / "pid"), answer)
+    return monitor.create(argv, (tmp_path,), tmp_path / "pid")
+
+
+def test_the_monitor_is_put_in_its_cgroup_and_answers_with_the_jobs_pid(tmp_path: Path) -> None:
+    holder, job = fake(tmp_path, f'{{"data": {os.getpid()}}}\n')
+    assert holder == job == monitor.process(os.getpid())
+    assert (tmp_path / "cgroup.procs").read_text().isdigit()
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ('{"data": -1, "message": "no such image"}\n', "refused: no such image"),
+        ("", "without a word"),
+        ("garbage\n", "garbage"),
+        ("{}\n", "without a word"),
+    ],
+)
+def test_a_refusal_carries_the_runtimes_own_words(tmp_path: Path, answer: str, says: str) -> None:
+    with pytest.raises(LauncherError, match=says):
+        fake(tmp_path, answer)
+
+
+def test_no_descriptor_is_left_over(tmp_path: Path) -> None:
+    before = sorted(Path("/proc/self/fd").iterdir())
+    fake(tmp_path, f'{{"data": {os.getpid()}}}\n')
+    with pytest.raises(LauncherError):
+        fake(tmp_path, "")
+    with pytest.raises(OSError, match=r"cgroup\.procs"):
+        monitor.create((sys.executable, "-S", "-c", _FAKE), (tmp_path / "none",), tmp_path / "pid")
+    monitor.command(("/bin/true",))
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_a_command_gives_its_code_and_its_words() -> None:
+    assert monitor.command(("/bin/sh", "-c", "echo out; echo err >&2; exit 3")) == (3, "out\nerr")
+
+
+def test_a_reused_pid_is_another_process() -> None:
+    me = monitor.process(os.getpid())
+    assert me.alive()
+    other = Process(me.pid, me.start_ticks + 1)
+    assert not other.alive()
+    assert monitor.open_pidfd(other) is None
+    monitor.send(other, signal.SIGKILL)  # reaches nobody
+    assert not NOBODY.alive()
+
+
+def test_a_zombie_is_dead_and_its_pidfd_says_so() -> None:
+    child = subprocess.Popen(["/bin/sleep", "60"])
+    try:
+        known = monitor.process(child.pid)
+        fd = monitor.open_pidfd(known)
+        assert fd is not None
+        monitor.send(known, signal.SIGKILL)
+        assert select.select([fd], [], [], 10)[0] == [fd]
+        os.close(fd)
+        assert not known.alive()
+    finally:
+        child.wait()
+    assert monitor.open_pidfd(known) is None

@@ -1,0 +1,65 @@
+import os
+import pwd
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.launcher.policy import Policy, PolicyError, check, parse, read
+from agent.launcher.protocol import LauncherError
+from tests.fakes.launcher import REQUEST
+
+
+def test_a_file_gives_a_policy(tmp_path: Path) -> None:
+    file = tmp_path / "launcher.toml"
+    file.write_text('agent_uid = 990\nmax_runs = 4\nruntime = "/opt/runsc"\n')
+    assert read(file) == Policy(agent_uid=990, max_runs=4, runtime="/opt/runsc")
+
+
+def test_a_user_is_looked_up() -> None:
+    assert parse({"agent_user": pwd.getpwuid(os.getuid()).pw_name}, "f").agent_uid == os.getuid()
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        ({"agent_uid": 1, "max_run": 1}, "f: max_run: unknown key; allowed: agent_user, agent_uid, max_runs"),
+        ({}, "agent_user: name the one user"),
+        ({"agent_uid": 1, "agent_user": "root"}, "agent_user: name the one user"),
+        ({"agent_user": "no-such-user-here"}, "agent_user: must be the name of a user"),
+        ({"agent_user": 5}, "agent_user: must be the name of a user"),
+        ({"agent_uid": True}, "agent_uid: must be an integer in 0.."),
+        ({"agent_uid": -1}, "agent_uid: must be an integer in 0.."),
+        ({"agent_uid": 1, "max_runs": 0}, "max_runs: must be an integer in 1..128"),
+        ({"agent_uid": 1, "max_memory_bytes": "1G"}, "max_memory_bytes: must be an integer"),
+        ({"agent_uid": 1, "images": ["host", "x"]}, "images: must be a list"),
+        ({"agent_uid": 1, "runtime": "podman"}, "runtime: must be"),
+    ],
+)
+def test_a_wrong_key_stops_the_start_with_its_name(raw: dict[str, object], says: str) -> None:
+    with pytest.raises(PolicyError) as refused:
+        parse(raw, "f")
+    assert says in str(refused.value)
+
+
+def test_without_a_readable_file_nobody_may_call(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="No such file"):
+        read(tmp_path / "none")
+    (tmp_path / "broken").write_text("a = [")
+    with pytest.raises(PolicyError, match="broken"):
+        read(tmp_path / "broken")
+
+
+@pytest.mark.parametrize(
+    ("policy", "field"),
+    [
+        (Policy(0, max_cpu_milli=499), "cpu_milli"),
+        (Policy(0, max_memory_bytes=(64 << 20) - 1), "memory_bytes"),
+        (Policy(0, images=()), "image"),
+    ],
+)
+def test_root_has_the_last_word_on_limits(policy: Policy, field: str) -> None:
+    with pytest.raises(LauncherError) as refused:
+        check(policy, REQUEST)
+    assert (refused.value.code, refused.value.field) == ("not-allowed", field)
+    check(Policy(0), replace(REQUEST))

@@ -1,0 +1,163 @@
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.launcher import execute, monitor, plan, record
+from agent.launcher.layout import Host, Places, Tree
+from agent.launcher.monitor import Process
+from agent.launcher.policy import Policy
+from agent.launcher.protocol import LauncherError, Usage
+from agent.launcher.record import Record, Stage
+from agent.launcher.runs import Runs
+from tests.fakes.launcher import REQUEST, host
+
+ME = monitor.process(os.getpid())
+GONE = Process(ME.pid, ME.start_ticks + 1)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Host:
+    """A machine whose runtime does nothing and whose cgroups are plain directories."""
+    places = Places(tmp_path / "state", tmp_path / "run")
+    execute.perform(plan.skeleton(places))
+    cgroups = Tree("v2", "/jobs", (("", tmp_path / "cg"),), top="/jobs")
+    return replace(host(places=places, cgroups=cgroups), runtime=Path("/bin/true"), conmon=Path("/no/such/conmon"))
+
+
+def runs(here: Host, policy: Policy = Policy(0)) -> Runs:  # noqa: B008 frozen
+    return Runs(here, policy, {}, wall_nano=lambda: 77)
+
+
+def left(
+    here: Host, run: str, stage: Stage = "running", holder: Process = ME, boot: str = "boot-1", code: str = ""
+) -> Record:
+    """What an earlier launcher left on disk."""
+    one = Record(run, "acme", 4, boot, stage, holder, ME, 5)
+    places = here.places.run(run)
+    places.exit.parent.mkdir(parents=True)
+    record.write(places.record, one)
+    if code:
+        places.exit.write_text(code)
+    return one
+
+
+def test_a_running_run_is_found_again(here: Host) -> None:
+    one = left(here, "a")
+    mine = runs(here)
+    mine.adopt()
+    assert mine.state("a") == one.state()
+    assert [state.run for state in mine.states()] == ["a"]
+
+
+def test_a_run_that_ended_while_nobody_was_there_has_its_code(here: Host) -> None:
+    left(here, "a", holder=GONE, code="42")
+    mine = runs(here)
+    mine.adopt()
+    state = mine.state("a")
+    assert (state.phase, state.exit_code, state.pid) == ("ended", 42, 0)
+    assert state.ended_unix_nano == here.places.run("a").exit.stat().st_mtime_ns
+    assert mine.usage("a") == Usage(0, 0, 0, 0, 0)
+    assert mine.watch("a") == (state, None)
+    assert (found := record.read(here.places.run("a").record)) is not None
+    assert found.stage == "ended"
+
+
+@pytest.mark.parametrize(("holder", "boot", "code"), [(GONE, "boot-1", ""), (ME, "boot-0", ""), (GONE, "boot-1", "-1")])
+def test_a_run_without_monitor_and_code_is_lost(here: Host, holder: Process, boot: str, code: str) -> None:
+    left(here, "a", holder=holder, boot=boot, code=code)
+    mine = runs(here)
+    mine.adopt()
+    state = mine.state("a")
+    assert (state.phase, state.exit_code, state.ended_unix_nano) == ("lost", None, 77)
+
+
+@pytest.mark.parametrize("stage", ["starting", "created"])
+def test_a_start_that_was_cut_short_leaves_nothing(here: Host, stage: Stage) -> None:
+    left(here, "a", stage=stage)
+    (here.places.runs / "b").mkdir()  # a crash before its record
+    mine = runs(here)
+    mine.adopt()
+    assert mine.states() == []
+    assert list(here.places.runs.iterdir()) == []
+
+
+def test_a_created_run_that_ran_is_kept(here: Host) -> None:
+    left(here, "a", stage="created", code="3")
+    mine = runs(here)
+    mine.adopt()
+    assert mine.state("a").exit_code == 3
+
+
+def test_a_start_that_fails_leaves_nothing(here: Host) -> None:
+    with pytest.raises(FileNotFoundError):  # no conmon
+        runs(here).start(REQUEST)
+    assert list(here.places.runs.iterdir()) == []
+
+
+def test_a_machine_without_memory_controller_runs_nothing(here: Host) -> None:
+    bare = replace(here, facts=replace(here.facts, memory_controller=False))
+    with pytest.raises(LauncherError, match="cgroup_enable=memory"):
+        runs(bare).start(REQUEST)
+
+
+def test_only_as_many_run_as_root_allows_and_ended_ones_do_not_count(here: Host) -> None:
+    left(here, "a")
+    mine = runs(here, Policy(0, max_runs=1))
+    mine.adopt()
+    with pytest.raises(LauncherError) as refused:
+        mine.start(REQUEST)
+    assert refused.value.code == "no-room"
+    here.places.run("a").exit.write_text("0")
+    with pytest.raises(FileNotFoundError):  # got past the limit, to the missing conmon
+        mine.start(REQUEST)
+
+
+def test_only_a_run_that_is_over_can_be_removed(here: Host) -> None:
+    left(here, "a")
+    mine = runs(here)
+    mine.adopt()
+    with pytest.raises(LauncherError) as refused:
+        mine.remove("a")
+    assert refused.value.code == "conflict"
+    here.places.run("a").exit.write_text("0")
+    mine.remove("a")
+    assert not here.places.run("a").directory.exists()
+    for ask in (mine.state, mine.remove, mine.usage, mine.open_log, mine.watch):
+        with pytest.raises(LauncherError) as refused:
+            ask("a")
+        assert refused.value.code == "not-found"
+
+
+def test_a_log_that_is_a_link_is_not_followed(here: Host) -> None:
+    left(here, "a")
+    mine = runs(here)
+    mine.adopt()
+    with pytest.raises(LauncherError, match="no log"):
+        mine.open_log("a")
+    here.places.run("a").log.symlink_to("/etc/shadow")
+    with pytest.raises(OSError, match="symbolic links"):
+        mine.open_log("a")
+
+
+def test_one_run_is_in_one_hand_at_a_time(here: Host) -> None:
+    left(here, "a")
+    mine = runs(here)
+    mine.adopt()
+    done = threading.Event()
+    with mine._only("a"):
+        waiting = threading.Thread(target=lambda: (mine.state("a"), done.set()))
+        waiting.start()
+        assert not done.wait(0.1)
+    waiting.join(10)
+    assert done.is_set()
+
+
+def test_purge_takes_its_own_things_and_nothing_else(here: Host) -> None:
+    left(here, "a")
+    (here.places.state_dir / "precious").touch()
+    runs(here).purge()
+    assert [path.name for path in here.places.state_dir.iterdir()] == ["precious"]
+    assert not here.places.run_dir.exists()
