@@ -12,7 +12,8 @@ from agent.clock import Clock
 from agent.config.schema import LinkConfig
 from agent.errors import AwayError, EdgeError, RefusedError, StorageError
 from agent.identity import renew, tls
-from agent.identity.store import Identity, forget_previous
+from agent.identity import store as identity_store
+from agent.identity.store import Identity
 from agent.link import codec
 from agent.link.downlink import Downlink
 from agent.link.session import Lane, open_lane
@@ -110,13 +111,21 @@ class LinkService:
             log.info("certificate renewed, opening a new session")
         elif cause is not None:
             log.warning("not connected", extra={"reason": cause})
-        if isinstance(cause, RefusedError) and str(cause) != self._last_refusal:
+        if isinstance(cause, RefusedError):
+            await self._on_refusal(cause)
+
+    async def _on_refusal(self, cause: RefusedError) -> None:
+        if str(cause) != self._last_refusal:
             self._last_refusal = str(cause)
             entry = AuditEntry("agent", "session.open", self._identity.control_address, cause.reason, str(cause))
             try:
                 await self._record([entry])
             except StorageError as error:
                 log.warning("refusal not audited", extra={"reason": error})
+        # A certificate that never completed a session may be the fault: the one before it is still there.
+        if (previous := identity_store.revert(self._state_dir)) is not None:
+            log.warning("central refuses the new certificate, going back to the one before")
+            self._identity = previous
 
     async def _session(self, on_welcome: Callable[[], None]) -> None:
         identity, config = self._identity, self._config
@@ -129,7 +138,7 @@ class LinkService:
                 lanes.append(await open_lane(channel, hello, timeout_seconds=config.connect_timeout_seconds))
             on_welcome()
             log.info("connected", extra={"central": identity.control_address, "session": lanes[0].welcome.session})
-            forget_previous(self._state_dir)
+            identity_store.forget_previous(self._state_dir)
             await self._both_lanes(channel, *lanes)
         finally:
             for lane in lanes:
