@@ -48,8 +48,9 @@ class Control(ControlServicer):
     async def Renew(self, request: RenewRequest, context: Context) -> RenewResponse:
         actor = address(context)
         try:
-            peer, node = await self._admit(context)
+            peer = identify(context.auth_context(), self._authority.domain)
             actor = peer.id
+            node = await self._admit(peer)
             issued = self._certify(peer, node.name, request)
             await self._database.run(
                 lambda db: nodes.add_certificate(db, node.id, issued.serial, issued.not_after_unix_nano)
@@ -76,8 +77,9 @@ class Control(ControlServicer):
     ) -> None:
         actor = address(context)
         try:
-            peer, node = await self._admit(context)
+            peer = identify(context.auth_context(), self._authority.domain)
             actor = peer.id
+            node = await self._admit(peer)
             hello = await read_hello(context)
             refusal = await self._sessions.serve(peer, node, hello, context)
             if refusal is not None:
@@ -85,9 +87,8 @@ class Control(ControlServicer):
         except (RefusedError, sqlite3.Error) as error:
             await self._refuse(context, actor, "session", error)
 
-    async def _admit(self, context: Context) -> tuple[Peer, NodeRow]:
+    async def _admit(self, peer: Peer) -> NodeRow:
         """The node that calls. Raises RefusedError."""
-        peer = identify(context.auth_context(), self._authority.domain)
         name = peer.name
         if not isinstance(name, NodeName):
             raise refused("PERMISSION_DENIED", f"{peer.id} is not a node")
@@ -101,7 +102,7 @@ class Control(ControlServicer):
             raise refused("NODE_NOT_ENROLLED", f"{name} is not enrolled here")
         if not holds:
             raise refused("CERTIFICATE_REVOKED", f"certificate {peer.serial} of {name} does not count any more")
-        return peer, node
+        return node
 
     async def _refuse(
         self, context: Context, actor: str, action: str, error: "RefusedError | sqlite3.Error"
@@ -111,5 +112,5 @@ class Control(ControlServicer):
             log.error("can't store", exc_info=error)
             await abort(context, refused("STORAGE", "central can't store now"))
         if error.reason not in _COMINGS_AND_GOINGS:
-            await self._trail.note(actor, action, "", error.reason, str(error))
+            await self._trail.note(actor, action, "", error.reason, f"{error}; from {address(context)}")
         await abort(context, error)

@@ -12,13 +12,18 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_FAILED = re.compile(r"handshaker\.cc:\d+\] .*error=\w+: Ssl handshake failed \(\w+\): (.*)$")
+_FAILED = re.compile(
+    r"handshaker\.cc:\d+\] .*error=\w+: (?:Ssl handshake failed \(\w+\)|Handshake read failed)[: ]+(.*)$"
+)
 _ADDRESSES = re.compile(r"endpoint_local_address=([^,}]+).*endpoint_peer_address=([^,}]+)")
 _TRACE = re.compile(
     r"handshaker\.cc:\d+\]|channel_trace\.h:\d+\] handshake manager|trace\.cc:\d+\] gRPC Tracers"
     r"|ssl_transport_security\.cc:\d+\] Handshake failed|^=== Source Location Trace|^src/core/\S+:\d+\s*$"
     r"|^ shutdown=(true|false) index="
 )
+
+# The other end left in the middle: a box that does not believe central, or somebody who only knocked.
+ABORTED = "HANDSHAKE_ABORTED"
 
 # What OpenSSL says -> outcome in the audit trail; the first that is found counts.
 _OUTCOMES = (
@@ -28,6 +33,7 @@ _OUTCOMES = (
     ("CERTIFICATE_VERIFY_FAILED", "CERTIFICATE_UNTRUSTED"),
     ("certificate signature failure", "CERTIFICATE_UNTRUSTED"),
     ("ALERT", "PEER_REFUSED_CENTRAL"),
+    ("Socket closed", ABORTED),
     ("HTTP_REQUEST", "NOT_TLS"),
     ("WRONG_VERSION_NUMBER", "NOT_TLS"),
 )
@@ -60,7 +66,7 @@ class Lines:
             failure = Failure(found[2], found[1], outcome(self._error), self._error)
             self._error = ""
             return False, failure
-        return not _TRACE.search(line), None
+        return bool(line.strip()) and not _TRACE.search(line), None
 
 
 @dataclass

@@ -16,7 +16,7 @@ from central.audit import Trail
 from central.authority import Authority, Pair, key_pem, moment, pem
 from central.control import Control
 from central.enrolment import Enrolment
-from central.handshakes import Brake, Capture, Failure
+from central.handshakes import ABORTED, Brake, Capture, Failure
 from central.home import Home
 from central.lane import Register
 from central.notify import notify
@@ -167,10 +167,11 @@ async def _audit_failures(failures: "asyncio.Queue[Failure]", trail: Trail, port
     loop, brake = asyncio.get_running_loop(), Brake()
     while True:
         failure = await failures.get()
-        if not brake.passes(loop.time()):
+        port = next((name for where, name in ports.items() if failure.local.endswith(where.rpartition(":")[2])), "")
+        knocked = failure.outcome == ABORTED and port != "enrolment"  # links break, and probes knock, all day long
+        if knocked or not brake.passes(loop.time()):
             continue
         detail = failure.detail
         if brake.suppressed:
             detail, brake.suppressed = f"{detail} ({brake.suppressed} more before, not written down)", 0
-        port = next((name for where, name in ports.items() if failure.local.endswith(where.rpartition(":")[2])), "")
         await trail.note(failure.peer, "tls.handshake", port, failure.outcome, detail)

@@ -66,7 +66,11 @@ def store(db: sqlite3.Connection, node: int, epoch: str, batch: Batch, now: int)
     begins = batches.begins_at(batch)
     if begins > held + 1:
         raise refused("SEQUENCE_HOLE", f"batch begins at {begins}, central holds up to {held}: send a gap")
-    recent = _deliveries(db, node) if any(record.device.redelivered for record in batch.records) else set()
+    recent = (
+        _deliveries(db, node)
+        if any(record.device.redelivered for record in batch.records)
+        else set[tuple[int, str, bytes]]()
+    )
     for seq, record in enumerate(batch.records, batch.first_seq):
         if seq <= held or (record.device.redelivered and _delivery(record) in recent):
             continue
