@@ -35,7 +35,6 @@ _MASKED = (
     "/proc/sysvipc",
     "/proc/vmallocinfo",
     "/usr/local",  # the machine's own additions
-    "/usr/lib/edge-agent",
 )
 _READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/work", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108 the job's own tmpfs
