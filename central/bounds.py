@@ -35,7 +35,6 @@ _SIZE = {
     "Event.kind": (1, 64),
     "Event.reason": (0, 64),
     "Event.message": (0, 1024),
-    "DeviceMessage.device": (1, 64),
     "DeviceMessage.topic": (1, 512),
     "DeviceMessage.payload": (0, 128 * KIB),
     "DeviceMessage.content_type": (0, 128),
@@ -87,6 +86,7 @@ _NUMBER = {
     "Event.state": (0, 9),
     "Event.exit_code": (0, 255),
     "DeviceMessage.qos": (0, 2),
+    "DeviceMessage.packet_id": (0, 65_535),
     "Quota.jobs": (0, 256),
     "Quota.cpu_milli": (0, 1_024_000),
     "JobSpec.generation": (1, _SIGNED),
@@ -116,10 +116,14 @@ _OPTIONAL = {"JobLimits.pids", "JobLimits.log_bytes", "JobLimits.tmp_bytes"}
 _PATTERN = {
     "NodeRef.store": _LABEL,
     "NodeRef.node": _LABEL,
+    "DeviceMessage.device": re.compile(r"[A-Za-z0-9_.-]{1,64}"),
     "Tenant.id": _TENANT,
     "JobSpec.id": _JOB,
     "JobSpec.tenant": _TENANT,
 }
+
+# Bytes of each key and value of a map.
+_MEMBER = {"Event.attributes": 256}
 
 # Messages that must be there.
 _REQUIRED = {
@@ -148,6 +152,10 @@ def violation(message: Message, path: str = "") -> str | None:
 
 
 def _broken(message: Message, field: Any, name: str) -> str | None:
+    if name in _MEMBER and any(
+        len(word.encode()) > _MEMBER[name] for kv in getattr(message, field.name).items() for word in kv
+    ):
+        return f"keys and values of at most {_MEMBER[name]} bytes"
     if name in _COUNT:
         return _outside(len(getattr(message, field.name)), _COUNT[name], "members")
     if field.has_presence and not message.HasField(field.name):

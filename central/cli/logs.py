@@ -36,5 +36,5 @@ def _write(part: StreamLogsResponse) -> None:
     """A tenant's bytes never reach the terminal as commands: only what is printable, and tabs."""
     for line in part.lines:
         out = sys.stderr if line.stderr else sys.stdout
-        out.write(show.text(line.text).replace("\\t", "\t") + "\n")
+        out.write(show.text(line.text) + "\n")
     sys.stdout.flush()

@@ -66,7 +66,7 @@ def good(word: str, *, well: bool) -> Text:
 
 def text(data: bytes) -> str:
     """Bytes for a person: UTF-8 if it is, with what a terminal might obey made visible."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in data.decode(errors="replace"))
+    return "".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in data.decode(errors="replace"))
 
 
 def plain(message: Message) -> dict[str, Any]:

@@ -1,0 +1,37 @@
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from central.store.database import Database, connect, schemas
+
+
+async def test_work_runs_on_one_thread_that_is_not_the_loops(tmp_path: Path) -> None:
+    database = Database(tmp_path / "db")
+    threads = {await database.run(lambda _: threading.get_ident()) for _ in range(5)}
+    database.close()
+    assert len(threads) == 1 and threading.get_ident() not in threads
+
+
+async def test_work_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    database = Database(tmp_path / "db")
+
+    def fail(db: sqlite3.Connection) -> None:
+        db.execute("INSERT INTO node (store, node) VALUES ('a', 'b')")
+        raise ValueError("half way")
+
+    with pytest.raises(ValueError, match="half way"):
+        await database.run(fail)
+    assert await database.run(lambda db: db.execute("SELECT count(*) FROM node").fetchone()) == (0,)
+    database.close()
+
+
+def test_commits_are_flushed_and_the_schema_has_its_number(tmp_path: Path) -> None:
+    Database(tmp_path / "db").close()
+    Database(tmp_path / "db").close()
+    db = connect(tmp_path / "db")
+    assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+    assert db.execute("PRAGMA user_version").fetchone() == (schemas()[-1][0],)
+    db.close()

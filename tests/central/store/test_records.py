@@ -1,0 +1,97 @@
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from central.names import NodeName
+from central.refusal import RefusedError
+from central.store import nodes, records
+from central.store.database import connect, migrate
+from storeedge.v1.control_pb2 import Batch
+from storeedge.v1.record_pb2 import AuditEntry, DeviceMessage, Gap, Record
+from storeedge.v1.types_pb2 import RECORD_CLASS_AUDIT, RECORD_CLASS_DEVICE
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    connection = connect(tmp_path / "db")
+    migrate(connection)
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def node(db: sqlite3.Connection) -> int:
+    return nodes.invite(db, NodeName("s", "n"))
+
+
+def message(text: str, *, packet: int = 0, redelivered: bool = False) -> Record:
+    body = DeviceMessage(
+        device="d", topic="devices/d/t", payload=text.encode(), packet_id=packet, redelivered=redelivered
+    )
+    return Record(device=body)
+
+
+def batch(first: int, *found: Record) -> Batch:
+    return Batch(record_class=RECORD_CLASS_DEVICE, first_seq=first, records=found)
+
+
+def payloads(db: sqlite3.Connection, node: int) -> list[bytes]:
+    return [record.device.payload for _, record in records.bodies(db, node, RECORD_CLASS_DEVICE)]
+
+
+def test_what_comes_twice_is_kept_once_and_the_first_counts(db: sqlite3.Connection, node: int) -> None:
+    assert records.store(db, node, "e", batch(1, message("a"), message("b")), 1) == 2
+    assert records.store(db, node, "e", batch(2, message("B"), message("c")), 2) == 3
+    assert payloads(db, node) == [b"a", b"b", b"c"]
+
+
+def test_another_epoch_counts_from_one_again(db: sqlite3.Connection, node: int) -> None:
+    records.store(db, node, "e", batch(1, message("a")), 1)
+    assert records.store(db, node, "f", batch(1, message("b")), 1) == 1
+    assert payloads(db, node) == [b"a", b"b"]
+    assert records.newest_positions(db, node) == {RECORD_CLASS_DEVICE: 1}
+
+
+def test_a_hole_is_refused_and_a_gap_fills_it(db: sqlite3.Connection, node: int) -> None:
+    records.store(db, node, "e", batch(1, message("a")), 1)
+    with pytest.raises(RefusedError) as caught:
+        records.store(db, node, "e", batch(5, message("e")), 1)
+    assert caught.value.reason == "SEQUENCE_HOLE"
+    gap = Record(gap=Gap(record_class=RECORD_CLASS_DEVICE, first_seq=2, last_seq=4, count=3))
+    assert records.store(db, node, "e", batch(4, gap, message("e")), 1) == 5
+
+
+def test_a_gap_over_what_is_held_takes_nothing_away(db: sqlite3.Connection, node: int) -> None:
+    records.store(db, node, "e", batch(1, message("a"), message("b"), message("c")), 1)
+    gap = Record(gap=Gap(record_class=RECORD_CLASS_DEVICE, first_seq=2, last_seq=5, count=4))
+    assert records.store(db, node, "e", batch(5, gap), 1) == 5
+    assert payloads(db, node)[:3] == [b"a", b"b", b"c"]
+
+
+def test_a_message_the_broker_delivered_again_is_kept_once(db: sqlite3.Connection, node: int) -> None:
+    records.store(db, node, "e", batch(1, message("a", packet=7)), 1)
+    again, other = message("a", packet=7, redelivered=True), message("a", packet=8, redelivered=True)
+    assert records.store(db, node, "e", batch(2, again, other, message("a", packet=7)), 2) == 4
+    assert len(payloads(db, node)) == 3
+
+
+def test_pages_are_bounded_by_count_and_bytes_and_always_go_on(db: sqlite3.Connection, node: int) -> None:
+    records.store(db, node, "e", batch(1, *(message("x" * 100) for _ in range(10))), 1)
+
+    def seqs(**how: int | bool) -> list[int]:
+        return [s.seq for s in records.read(db, node, RECORD_CLASS_DEVICE, **how)]  # type: ignore[arg-type] # by name
+
+    assert seqs(limit=3) == [1, 2, 3]
+    assert seqs(limit=3, newest=True) == [8, 9, 10]
+    assert seqs(max_bytes=1) == [1]
+    assert seqs(max_bytes=300) == [1, 2]
+
+
+def test_centrals_own_trail_is_apart_from_the_nodes(db: sqlite3.Connection, node: int) -> None:
+    records.add_audit(db, AuditEntry(actor="a"), 5)
+    records.add_audit(db, AuditEntry(actor="b"), 6)
+    assert records.read(db, node, RECORD_CLASS_AUDIT) == []
+    found = records.read(db, None, RECORD_CLASS_AUDIT)
+    assert [Record.FromString(s.body).audit.actor for s in found] == ["a", "b"] and found[0].node is None
