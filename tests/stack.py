@@ -237,7 +237,9 @@ max_inflight_messages 1000
     # --- what people type ------------------------------------------------------------------------
 
     def edgectl(self, *words: str) -> str:
-        return _say([BIN / "edgectl", "--dir", self.dir / "central", *words])
+        # Beside the wire that stands for the store's WAN: the operator sits next to central.
+        central = ("--central", f"127.0.0.1:{self.control_port}")
+        return _say([BIN / "edgectl", "--dir", self.dir / "central", *central, *words])
 
     def edgectl_json(self, *words: str) -> Any:
         import json

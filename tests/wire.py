@@ -46,6 +46,7 @@ class Wire:
                 far = None
             if far is None:
                 _reset(near)
+                near.close()
                 continue
             with self._lock:
                 self._open |= {near, far}
