@@ -29,7 +29,7 @@ class Qmp:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._socket.close()
 
-    def command(self, name: str, **arguments: Any) -> Any:
+    def command(self, name: str, /, **arguments: Any) -> Any:
         """Its return value. An underscore in an argument's name stands for a hyphen. Raises QmpError."""
         request = {"execute": name, "arguments": {key.replace("_", "-"): value for key, value in arguments.items()}}
         self._socket.sendall(json.dumps(request).encode() + b"\n")

@@ -37,13 +37,8 @@ class BoardStrategy(Strategy):
     @never_retry
     @step(args=["wanted"])
     def transition(self, wanted: Status, *, step: Any) -> None:  # noqa: ARG002  labgrid hands it in
-        if wanted < self.status and wanted != Status.OFF:
+        if wanted < self.status:
             raise StrategyError(f"no way back from {self.status.name} to {wanted.name}")
-        if wanted == Status.OFF:
-            self._leave()
-            self.target.activate(self.power)
-            self.power.off()
-            self.status = Status.OFF
         for status in Status:
             if self.status < status <= wanted:
                 self._step(status)
@@ -60,6 +55,14 @@ class BoardStrategy(Strategy):
             self.enrol(self.ssh)
         else:
             raise StrategyError(f"the suite did not say how to get to {status.name}")
+
+    @step()
+    def switch_off(self) -> None:
+        """At the end, whatever became of the board."""
+        self._leave()
+        self.target.activate(self.power)
+        self.power.off()
+        self.status = Status.OFF
 
     @step()
     def cut_power(self) -> None:

@@ -1,12 +1,50 @@
-"""Fixtures: the board in the state a test asks for."""
+"""Fixtures: the board in the state a test asks for, central beside it, and what is kept of each test."""
 
+import json
+import os
 import subprocess
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hil import board as on_board
+from hil import journal, release
+from hil.central import Central
+from hil.image import cache
+from hil.qmp import Qmp
 from hil.strategy import Status
+
+NODE = "berlin-12/edge-1"
+REPORT = Path(os.environ["LG_HIL_REPORT"])
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "expects(*units): these units may fail and be restarted in this test")
+
+
+@pytest.fixture(scope="session")
+def times() -> Iterator[dict[str, float]]:
+    """Seconds that things took, kept in times.json."""
+    kept: dict[str, float] = {}
+    yield kept
+    (REPORT / "times.json").write_text(json.dumps({name: round(value, 1) for name, value in kept.items()}, indent=2))
+
+
+@pytest.fixture(scope="session")
+def central(env: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Central]:
+    options = env.config.data["options"]
+    made = Central(
+        tmp_path_factory.mktemp("central"),
+        listen=options.get("central_listen", "127.0.0.1"),
+        address=options["central_address"],
+    )
+    made.start()
+    yield made
+    made.stop()
+    (REPORT / "central.log").write_bytes(made.log.read_bytes())
 
 
 @pytest.fixture(scope="session")
@@ -21,13 +59,80 @@ def disk(env: Any) -> None:
 
 
 @pytest.fixture(scope="session")
-def board(disk: None, strategy: Any) -> Iterator[Any]:  # noqa: ARG001
+def board(
+    disk: None,  # noqa: ARG001
+    strategy: Any,
+    central: Central,
+    times: dict[str, float],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Any]:
+    """The strategy, which knows how to install this checkout's release and how to enrol to `central`."""
+
+    def install(ssh: Any) -> None:
+        archive = tmp_path_factory.mktemp("release") / "release.tar"
+        release.build(cache.root(), archive)
+        ssh.put(str(archive), "/root/release.tar")
+        ssh.run_check("mkdir -p /root/release && tar -x -C /root/release -f /root/release.tar")
+        started = time.monotonic()
+        ssh.run_check("/root/release/systemd/install --wheelhouse /root/release/wheelhouse", timeout=600)
+        times["install"] = time.monotonic() - started
+
+    def enrol(ssh: Any) -> None:
+        # A store waits up to a minute between two tries to reach central; the suite doesn't.
+        ssh.run_check("sed -i 's/^#backoff_max_seconds = .*/backoff_max_seconds = 5.0/' /etc/edge-agent/agent.toml")
+        ssh.run_check("edge-agent config check /etc/edge-agent/agent.toml")
+        ssh.run_check(
+            f"edge-agent enrol --central {central.address}:{central.enrol_port} --token {central.token(NODE)}"
+        )
+        started = time.monotonic()
+        ssh.run_check("systemctl start edge-agent", timeout=180)
+        times["agent start to ready"] = time.monotonic() - started
+        on_board.until(lambda: central.connected(NODE), "the agent to connect to central")
+
+    strategy.install, strategy.enrol = install, enrol
     yield strategy
-    strategy.transition(Status.OFF)
+    strategy.switch_off()
+
+
+def _reach(board: Any, status: Status, times: dict[str, float]) -> Any:
+    if board.status < status:
+        started = time.monotonic()
+        board.transition(status)
+        times[f"to {status.name.lower()}"] = time.monotonic() - started
+    return board.ssh
 
 
 @pytest.fixture
-def booted(board: Any) -> Any:
-    if board.status < Status.BOOTED:
-        board.transition(Status.BOOTED)
-    return board.ssh
+def booted(board: Any, times: dict[str, float]) -> Any:
+    """Its ssh."""
+    return _reach(board, Status.BOOTED, times)
+
+
+@pytest.fixture
+def installed(board: Any, times: dict[str, float]) -> Any:
+    """Its ssh; not enrolled unless a test before this one needed that."""
+    return _reach(board, Status.INSTALLED, times)
+
+
+@pytest.fixture
+def enrolled(board: Any, times: dict[str, float]) -> Any:
+    """Its ssh."""
+    return _reach(board, Status.ENROLLED, times)
+
+
+@pytest.fixture
+def qmp(env: Any, booted: Any) -> Iterator[Qmp]:  # noqa: ARG001
+    with Qmp(Path(env.config.data["options"]["qmp_socket"])) as monitor:
+        yield monitor
+
+
+@pytest.fixture(autouse=True)
+def kept_journal(request: pytest.FixtureRequest, board: Any, booted: Any) -> Iterator[None]:  # noqa: ARG001
+    """Every test's journal is kept in the report, and a fault in it fails the test."""
+    since = on_board.now(board.ssh)
+    yield
+    entries = on_board.journal_since(board.ssh, since)
+    (REPORT / f"{request.node.name}.journal").write_text("".join(f"{journal.line(entry)}\n" for entry in entries))
+    marker = request.node.get_closest_marker("expects")
+    found = journal.faults(entries, marker.args if marker else ())
+    assert not found, "\n".join(found)

@@ -1,0 +1,90 @@
+"""Central control outside the board: edge-central as a process of the host, asked through edgectl."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+_BIN = Path(sys.executable).parent
+_START_SECONDS = 30.0
+
+
+class Central:
+    """One process on two ports of `listen`; boards know it as `address`."""
+
+    def __init__(self, directory: Path, *, listen: str, address: str) -> None:
+        self.directory, self.address = directory, address
+        self.log = directory / "central.log"
+        self._ca = directory / "ca"
+        control, self.enrol_port = _free_port(listen), _free_port(listen)
+        # Named each time: the address that central remembers is the one that boards know, which may lead nowhere here.
+        self._edgectl_argv = [_BIN / "edgectl", "--dir", self._ca, "--central", f"{listen}:{control}"]
+        self._edgectl("init")
+        self._argv = [
+            *(_BIN / "edge-central", "--dir", self._ca),
+            *("--listen", f"{listen}:{control}", "--enrol-listen", f"{listen}:{self.enrol_port}"),
+            *("--advertise", f"{address}:{control}"),
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns when it is ready. Raises AssertionError with its log."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + _START_SECONDS
+        while "central: ready" not in self.log.read_text():
+            assert self._process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(30)
+            self._process = None
+
+    def ask(self, *words: str) -> Any:
+        """What `edgectl WORDS --json` says. Raises AssertionError when it refuses."""
+        return json.loads(self._edgectl(*words, "--json"))
+
+    def token(self, node: str) -> str:
+        """A one-time token for `node`, "STORE/NODE"."""
+        store, _, name = node.partition("/")
+        return self._edgectl("token", "create", "--store", store, "--node", name).split()[-1]
+
+    def apply(self, node: str, document: str) -> None:
+        """Make `document` (TOML, as docs/examples/store.toml) what `node` shall run."""
+        file = self.directory / "desired.toml"
+        file.write_text(document)
+        self._edgectl("apply", str(file), "--node", node)
+
+    def connected(self, node: str) -> bool:
+        return any(f"{n['ref']['store']}/{n['ref']['node']}" == node and n["connected"] for n in self.nodes())
+
+    def nodes(self) -> list[dict[str, Any]]:
+        nodes: list[dict[str, Any]] = self.ask("nodes")["nodes"]
+        return nodes
+
+    def job(self, node: str, name: str) -> dict[str, Any]:
+        """The newest that is known of a job; empty when nothing is."""
+        jobs: list[dict[str, Any]] = self.ask("jobs", node)["jobs"]
+        return next((job for job in jobs if job["id"] == name), {})
+
+    def messages(self, node: str) -> list[dict[str, Any]]:
+        messages: list[dict[str, Any]] = self.ask("messages", node)["messages"]
+        return messages
+
+    def _edgectl(self, *words: str) -> str:
+        done = subprocess.run([*self._edgectl_argv, *words], capture_output=True, text=True, check=False, timeout=90)
+        assert done.returncode == 0, f"edgectl {' '.join(words)}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+
+def _free_port(address: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        return int(probe.getsockname()[1])

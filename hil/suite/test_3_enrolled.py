@@ -1,0 +1,48 @@
+"""The units of an enrolled board: running, ready by their own word, with no right they don't need."""
+
+from typing import Any
+
+from hil.board import status, until
+from hil.central import Central
+from hil.suite.conftest import NODE
+
+
+def test_central_sees_the_node(enrolled: Any, central: Central) -> None:  # noqa: ARG001
+    until(lambda: central.connected(NODE), "the node to be connected")
+
+
+def test_the_agent_said_that_it_is_ready(enrolled: Any) -> None:
+    shown = enrolled.run_check("systemctl show -p Type -p ActiveState -p SubState -p NRestarts edge-agent")
+    assert sorted(shown) == ["ActiveState=active", "NRestarts=0", "SubState=running", "Type=notify"]
+
+
+def test_the_agent_is_an_ordinary_user_with_no_capability(enrolled: Any) -> None:
+    fields = status(enrolled, "edge-agent")
+    uid = enrolled.run_check("id -u edge-agent")[0]
+    assert uid != "0"
+    assert fields["Uid"].split() == [uid] * 4
+    assert {fields[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+    assert (fields["NoNewPrivs"], fields["Seccomp"]) == ("1", "2")
+
+
+def test_the_launcher_runs_and_holds_no_internet_socket(enrolled: Any) -> None:
+    assert enrolled.run_check("systemctl is-active edge-launcher edge-jobs") == ["active", "active"]
+    pid = enrolled.run_check("systemctl show -P MainPID edge-launcher")[0]
+    # In its own network namespace: nothing but a loopback that is down, and not one socket of the internet families.
+    for table in ("tcp", "tcp6", "udp", "udp6", "raw", "raw6", "packet"):
+        assert len(enrolled.run_check(f"cat /proc/{pid}/net/{table}")) == 1, table
+    assert enrolled.run_check(f"readlink /proc/{pid}/ns/net") != enrolled.run_check("readlink /proc/1/ns/net")
+
+
+def test_the_broker_listens_on_loopback_only(enrolled: Any) -> None:
+    listening = enrolled.run_check("ss -Hltn sport = :1883")
+    assert [line.split()[3] for line in listening] == ["127.0.0.1:1883"]
+
+
+def test_telemetry_of_the_board_reaches_central(enrolled: Any, central: Central) -> None:  # noqa: ARG001
+    until(lambda: bool(_series(central)), "telemetry at central", 180)
+    assert {"system.cpu.utilization", "system.memory.usage"} <= _series(central)
+
+
+def _series(central: Central) -> set[str]:
+    return {series["name"] for series in central.ask("telemetry", NODE)["series"]}

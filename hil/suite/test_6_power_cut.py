@@ -1,0 +1,85 @@
+"""The supply fails while devices publish and a job runs; the store comes back by itself."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from hil.board import Device, until
+from hil.central import Central
+from hil.suite.conftest import NODE
+from hil.suite.test_4_jobs import DESIRED
+
+DEVICES = 3
+PER_SECOND = 4.0
+# The broker acknowledges to a device before the agent has the message on disk: what was acknowledged in the last
+# moment is not promised. How much that was is in the report.
+MARGIN_SECONDS = 3.0
+
+
+@pytest.mark.lg_feature("power-cut")
+@pytest.mark.timeout(1200)
+def test_after_a_power_cut_nothing_acknowledged_is_missing(
+    board: Any,
+    enrolled: Any,
+    central: Central,
+    times: dict[str, float],
+    record_property: Callable[[str, object], None],
+) -> None:
+    central.apply(NODE, DESIRED)
+    until(lambda: central.job(NODE, "keeper").get("state") == "JOB_STATE_RUNNING", "the service to run")
+    service = central.job(NODE, "keeper")
+    boot_id = enrolled.run_check("cat /proc/sys/kernel/random/boot_id")
+    devices = [Device(enrolled, f"cart-{number}", "position", PER_SECOND) for number in range(DEVICES)]
+    try:
+        until(lambda: all(len(device.acknowledged) >= 60 for device in devices), "devices to publish", 180)
+        board.cut_power()
+        cut = time.monotonic()
+    finally:
+        for device in devices:
+            device.stop()
+    stored = len(_received(central))
+
+    board.restore_power()
+    times["power back to ssh"] = time.monotonic() - cut
+    until(lambda: enrolled.run("systemctl is-active --quiet edge-agent")[2] == 0, "the agent to be ready", 240)
+    times["power back to agent ready"] = time.monotonic() - cut
+    assert enrolled.run_check("cat /proc/sys/kernel/random/boot_id") != boot_id
+    until(lambda: central.connected(NODE) and _attempt(central) > service["attempt"], "the service to run again", 240)
+    times["power back to service running"] = time.monotonic() - cut
+    assert enrolled.run_check("systemctl --failed --no-legend") == []
+
+    enrolled.run_check("mosquitto_pub -V 5 -q 1 -t devices/cart-0/position -m after")
+    until(lambda: any(m["payload"] == "after" for m in central.messages(NODE)), "a message from after the cut")
+    received = _received(central)
+    promised = {(d.name, n) for d in devices for n, heard in d.acknowledged.items() if heard < cut - MARGIN_SECONDS}
+    last_moment = {(d.name, n) for d in devices for n in d.acknowledged} - promised
+    record_property("acknowledged", len(promised) + len(last_moment))
+    record_property("at central before the power was back", stored)
+    record_property("acknowledged in the last moment", len(last_moment))
+    record_property("of these lost", len(last_moment - set(received)))
+    record_property("delivered twice", sum(count - 1 for count in received.values()))
+    assert not promised - set(received)
+
+
+def test_the_spool_goes_on_in_the_same_epoch_without_a_gap(enrolled: Any, central: Central) -> None:  # noqa: ARG001
+    messages = central.messages(NODE)
+    assert len({message["spool_epoch"] for message in messages}) == 1
+    sequence = sorted(message["seq"] for message in messages)
+    assert sequence == list(range(1, len(sequence) + 1))
+    assert central.ask("messages", NODE)["gaps"] == []
+
+
+def _received(central: Central) -> Counter[tuple[str, int]]:
+    return Counter(
+        (message["device"], int(message["payload"]))
+        for message in central.messages(NODE)
+        if message["device"].startswith("cart-") and message["payload"].isdecimal()
+    )
+
+
+def _attempt(central: Central) -> int:
+    job = central.job(NODE, "keeper")
+    return int(job["attempt"]) if job.get("state") == "JOB_STATE_RUNNING" else 0
