@@ -100,6 +100,28 @@ async def test_a_start_that_lacks_room_waits_and_lets_others_pass(sandbox, error
         assert len(sandbox.runs) == 10
 
 
+async def test_the_launcher_is_asked_a_few_things_at_once_but_never_many(sandbox) -> None:
+    busy, most, go = set(), [], asyncio.Event()
+
+    async def start(request):
+        busy.add(request.run)
+        most.append(len(busy))
+        await go.wait()
+        busy.discard(request.run)
+        raise RefusedError("BAD_REQUEST", "no")
+
+    sandbox.start = start
+    async with acting(sandbox) as (one, _):
+        for n in range(10):
+            one.submit(f"b{n}", StartRun(f"b{n}.1.1", batch(f"b{n}")))
+        async with asyncio.timeout(5):
+            while len(busy) < 4:
+                await asyncio.sleep(0.005)
+        go.set()
+        await one.settled()
+    assert len(most) == 10 and max(most) == 4
+
+
 async def test_a_refused_start_is_told_with_its_reason(sandbox) -> None:
     sandbox.refuse_start = RefusedError("PERMISSION_DENIED", "memory_bytes: at most 1")
     async with acting(sandbox) as (one, told):

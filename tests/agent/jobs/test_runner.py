@@ -11,6 +11,7 @@ from agent.config.schema import JobsConfig
 from agent.errors import RefusedError, StorageError
 from agent.jobs.metering import chain_hash
 from agent.jobs.runner import JobsService
+from agent.jobs.store import JobStore
 from agent.model import Event, JobState, Quota, UsageSample
 from agent.sandbox import Usage
 from tests.fakes.jobs import ON_FAILURE, batch, desired, service
@@ -387,19 +388,20 @@ async def test_what_cannot_be_stopped_or_read_is_refused(shop):
 
 
 async def test_nothing_is_done_before_it_is_on_disk(shop, monkeypatch):
-    from agent.jobs.store import JobStore
-
-    commit, full = JobStore.commit, True
+    commit, full = JobStore.commit, asyncio.Event()
+    refused = []
 
     async def refusing(self, change):
-        if full:
+        if full.is_set() and change.jobs:
+            refused.append(change)
             raise StorageError("disk full")
         await commit(self, change)
 
     monkeypatch.setattr(JobStore, "commit", refusing)
-    async with shop.agent(desired(batch()), recovered=False) as jobs:
-        beats = shop.beats
-        await until(lambda: shop.beats > beats + 1)
+    async with shop.agent(desired()) as jobs:
+        full.set()
+        await jobs.apply(desired(batch()))
+        await until(lambda: len(refused) >= 2)
         assert shop.sandbox.starts() == [] and shop.records == []
-        full = False
+        full.clear()
         await until(lambda: state(jobs, "b") is JobState.RUNNING)

@@ -109,6 +109,17 @@ async def test_a_full_disk_keeps_what_is_there_and_takes_again_later(path) -> No
     await store.close()
 
 
+async def test_a_change_that_cannot_be_written_leaves_no_half_of_itself(path) -> None:
+    store, _ = await opened(path)
+    with pytest.raises(TypeError):
+        await store.commit(Change(jobs={"a": Job(batch("a")), "b": Job(batch(command=(object(),)))}))
+    await store.commit(Change(boot_id="next"))
+    await store.close()
+    store, found = await opened(path)
+    assert found == Snapshot({}, {}, {}, "next")
+    await store.close()
+
+
 async def test_a_lie_found_later_ends_the_process_and_is_set_aside_then(path) -> None:
     store, _ = await opened(path)
 
