@@ -9,13 +9,12 @@ from typing import Any, NoReturn
 
 import grpc
 
-from central import bounds
 from central.audit import Trail
 from central.authority import Authority, Issued, der, moment
 from central.csr import public_key
 from central.names import NodeName
 from central.peer import Peer, address, identify, public_key_der
-from central.refusal import RefusedError, abort, refused
+from central.refusal import abort, answerable, check, refused
 from central.session import Sessions, read_hello
 from central.store import nodes
 from central.store.database import Database
@@ -25,7 +24,8 @@ from storeedge.v1.control_pb2_grpc import ControlServicer
 
 log = logging.getLogger("central.control")
 
-_COMINGS_AND_GOINGS = frozenset({"SUPERSEDED", "HEARTBEAT_LOST", "DRAINING"})  # logged, but nobody was refused
+# Comings and goings, where nobody was refused; and what could not be written down anyway.
+_UNAUDITED = frozenset({"SUPERSEDED", "HEARTBEAT_LOST", "DRAINING", "STORAGE"})
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -56,14 +56,12 @@ class Control(ControlServicer):
                 lambda db: nodes.add_certificate(db, node.id, issued.serial, issued.not_after_unix_nano)
             )
             await self._trail.note(actor, "renew", str(node.name), detail=f"serial {issued.serial}")
-        except (RefusedError, sqlite3.Error) as error:
+        except Exception as error:  # noqa: BLE001 - the edge: whatever it was, the caller gets a reason
             await self._refuse(context, actor, "renew", error)
         return RenewResponse(chain_der=issued.chain_der, bundle_der=[der(self._authority.root)])
 
     def _certify(self, peer: Peer, name: NodeName, request: RenewRequest) -> Issued:
-        broken = bounds.violation(request)
-        if broken:
-            raise refused("BAD_REQUEST", broken)
+        check(request)
         key = public_key(request.csr_der, peer.id)
         if public_key_der(key) == peer.public_key_der:
             raise refused("CSR_INVALID", "csr_der: renewal takes a new key")
@@ -81,10 +79,8 @@ class Control(ControlServicer):
             actor = peer.id
             node = await self._admit(peer)
             hello = await read_hello(context)
-            refusal = await self._sessions.serve(peer, node, hello, context)
-            if refusal is not None:
-                raise refusal
-        except (RefusedError, sqlite3.Error) as error:
+            await self._sessions.serve(peer, node, hello, context)
+        except Exception as error:  # noqa: BLE001 - the edge: whatever it was, the caller gets a reason
             await self._refuse(context, actor, "session", error)
 
     async def _admit(self, peer: Peer) -> NodeRow:
@@ -104,13 +100,9 @@ class Control(ControlServicer):
             raise refused("CERTIFICATE_REVOKED", f"certificate {peer.serial} of {name} does not count any more")
         return node
 
-    async def _refuse(
-        self, context: Context, actor: str, action: str, error: "RefusedError | sqlite3.Error"
-    ) -> NoReturn:
+    async def _refuse(self, context: Context, actor: str, action: str, error: Exception) -> NoReturn:
         """Write the refusal down, then say it."""
-        if isinstance(error, sqlite3.Error):
-            log.error("can't store", exc_info=error)
-            await abort(context, refused("STORAGE", "central can't store now"))
-        if error.reason not in _COMINGS_AND_GOINGS:
-            await self._trail.note(actor, action, "", error.reason, f"{error}; from {address(context)}")
-        await abort(context, error)
+        refusal = answerable(error)
+        if refusal.reason not in _UNAUDITED:
+            await self._trail.note(actor, action, "", refusal.reason, f"{refusal}; from {address(context)}")
+        await abort(context, refusal)

@@ -1,7 +1,6 @@
 """Enrolment: a one-time token and a certificate request become a node."""
 
 import hashlib
-import logging
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,19 +8,17 @@ from typing import Any
 
 import grpc
 
-from central import bounds, names, token
+from central import names, token
 from central.audit import Trail
 from central.authority import Authority, der, moment
 from central.csr import public_key
 from central.names import NodeName
 from central.peer import address, check_tls, public_key_der
-from central.refusal import RefusedError, abort, refused
+from central.refusal import abort, answerable, check, refused
 from central.store import nodes, tokens
 from central.store.database import Database
 from storeedge.v1.enrolment_pb2 import EnrolRequest, EnrolResponse
 from storeedge.v1.enrolment_pb2_grpc import EnrolmentServicer
-
-log = logging.getLogger("central.enrolment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +49,16 @@ class Enrolment(EnrolmentServicer):
         actor = address(context)
         try:
             check_tls(context.auth_context())
-            broken = bounds.violation(request)
-            if broken:
-                raise refused("BAD_REQUEST", broken)
+            check(request)
             answer = await self._database.run(lambda db: self._redeem(db, request))
             await self._trail.note(
                 actor, "enrol", str(answer.node), detail=f"token {request.token_id}{', again' if answer.again else ''}"
             )
-        except RefusedError as refusal:
-            await self._trail.note(actor, "enrol", f"token {request.token_id}", refusal.reason, str(refusal))
+        except Exception as error:  # noqa: BLE001 - the edge: whatever it was, the caller gets a reason
+            refusal = answerable(error)
+            if refusal.reason != "STORAGE":
+                await self._trail.note(actor, "enrol", f"token {request.token_id}", refusal.reason, str(refusal))
             await abort(context, refusal)
-        except sqlite3.Error:
-            log.exception("can't store")
-            await abort(context, refused("STORAGE", "central can't store now"))
         domain = self._authority.domain
         return EnrolResponse(
             chain_der=[answer.leaf, der(self._authority.issuing.certificate)],

@@ -3,7 +3,6 @@
 # ruff: noqa: N802 - the methods' names are the wire's
 
 import asyncio
-import logging
 import secrets
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
@@ -14,13 +13,13 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from central import bounds, operations
+from central import operations
 from central.audit import Trail
 from central.authority import Authority
 from central.lane import Register
 from central.names import NodeName, OperatorName, node_id
-from central.peer import address, identify
-from central.refusal import RefusedError, abort, refused
+from central.peer import Peer, address, identify
+from central.refusal import abort, answerable, check, refused
 from central.session import desired_frame
 from central.store import nodes, records, tokens
 from central.store.database import Database
@@ -29,8 +28,6 @@ from central.token import Token, encode, new_secret, secret_hash
 from storeedge.v1 import operator_pb2 as wire
 from storeedge.v1.operator_pb2_grpc import OperatorServicer
 from storeedge.v1.types_pb2 import NodeRef, Position, RecordClass
-
-log = logging.getLogger("central.operator")
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -138,22 +135,18 @@ class Operator(OperatorServicer):
         try:
             peer = identify(context.auth_context(), self._authority.domain)
             actor = peer.id
-            if not isinstance(peer.name, OperatorName):
-                raise refused("PERMISSION_DENIED", f"{peer.id} is not an operator")
-            broken = bounds.violation(request)
-            if broken:
-                raise refused("BAD_REQUEST", broken)
+            _require_operator(peer)
+            check(request)
             yield actor
             await self._trail.note(actor, action, target)
-        except RefusedError as refusal:
-            await self._trail.note(actor, action, target, refusal.reason, str(refusal))
-            await abort(context, refusal)
         except asyncio.CancelledError:
             await self._trail.note(actor, action, target, "CANCELLED", "the caller left")
             raise
-        except sqlite3.Error:
-            log.exception("can't store")
-            await abort(context, refused("STORAGE", "central can't store now"))
+        except Exception as error:  # noqa: BLE001 - the edge: whatever it was, the caller gets a reason
+            refusal = answerable(error)
+            if refusal.reason != "STORAGE":
+                await self._trail.note(actor, action, target, refusal.reason, str(refusal))
+            await abort(context, refusal)
 
     def _node(self, row: NodeRow, positions: dict[RecordClass, int]) -> wire.Node:
         lane = self._register.control(row.id)
@@ -170,6 +163,12 @@ class Operator(OperatorServicer):
             stored=[Position(record_class=c, seq=s) for c, s in sorted(positions.items())],
             spool_records=lane.spool_records if lane else 0,
         )
+
+
+def _require_operator(peer: Peer) -> None:
+    """Raises RefusedError(PERMISSION_DENIED)."""
+    if not isinstance(peer.name, OperatorName):
+        raise refused("PERMISSION_DENIED", f"{peer.id} is not an operator")
 
 
 def _ref(name: NodeName) -> NodeRef:

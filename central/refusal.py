@@ -3,12 +3,19 @@
 grpcio-status would do the same for one more dependency.
 """
 
+import logging
+import sqlite3
 from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
+
+from central import bounds
+
+log = logging.getLogger("central.refusal")
 
 DOMAIN = "storeedge"
 DETAILS_KEY = "grpc-status-details-bin"  # https://github.com/grpc/proposal/blob/master/A32-richer-errors.md
@@ -64,6 +71,23 @@ def refused(reason: str, message: str) -> RefusedError:
 def relayed(status: Status) -> RefusedError:
     """The refusal another party answered with, passed on as it is."""
     return RefusedError(status, reason_of(status))
+
+
+def check(message: Message, path: str = "") -> None:
+    """Raises RefusedError(BAD_REQUEST) that names the first field that breaks a bound."""
+    broken = bounds.violation(message, path)
+    if broken:
+        raise refused("BAD_REQUEST", broken)
+
+
+def answerable(error: Exception) -> RefusedError:
+    """What a caller may be told of anything that went wrong; what it may not goes to the log."""
+    if isinstance(error, RefusedError):
+        return error
+    log.error("a call failed", exc_info=error)
+    if isinstance(error, sqlite3.Error):
+        return refused("STORAGE", "central can't store now")
+    return refused("INTERNAL", "central failed; its log has the reason")
 
 
 def reason_of(status: Status) -> str:

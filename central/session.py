@@ -9,12 +9,11 @@ from functools import partial
 from typing import Any, cast
 
 import grpc
-from google.protobuf.message import Message
 
 from central import batches, bounds
 from central.lane import OpenLane, Register
 from central.peer import Peer
-from central.refusal import RefusedError, refused
+from central.refusal import RefusedError, check, refused
 from central.store import nodes, records
 from central.store.database import Database
 from central.store.nodes import NodeRow
@@ -41,8 +40,8 @@ class Sessions:
         self._wall_nano = wall_nano
         self._heartbeat_seconds = heartbeat_seconds
 
-    async def serve(self, peer: Peer, node: NodeRow, hello: Hello, context: Context) -> RefusedError | None:
-        """Until the session ends; the reason, None when the node left."""
+    async def serve(self, peer: Peer, node: NodeRow, hello: Hello, context: Context) -> None:
+        """Until the node leaves. Raises RefusedError when the session ends otherwise."""
         lane = self._open(node, hello)
         log.info("%s lane of %s opened", _word(lane), lane.name)
         try:
@@ -61,7 +60,9 @@ class Sessions:
         finally:
             log.info("%s lane of %s closed", _word(lane), lane.name)
             await self._database.run(partial(_note_seen, lane=lane))
-        return lane.ended.result()
+        refusal = lane.ended.result()
+        if refusal is not None:
+            raise refusal
 
     def _open(self, node: NodeRow, hello: Hello) -> OpenLane:
         loop = asyncio.get_running_loop()
@@ -119,7 +120,7 @@ class Sessions:
             case "heartbeat" if lane.lane == LANE_CONTROL:
                 _on_heartbeat(lane, frame.heartbeat)
             case "call_reply" if lane.lane == LANE_CONTROL:
-                _check(frame.call_reply, "call_reply")
+                check(frame.call_reply, "call_reply")
                 lane.calls.on_reply(frame.call_reply)
             case kind:
                 raise refused("BAD_REQUEST", f"frame: {kind or 'nothing'} has no place on the {_word(lane)} lane now")
@@ -158,7 +159,7 @@ async def read_hello(context: Context) -> Hello:
         raise refused("BAD_REQUEST", f"no hello within {HELLO_SECONDS:.0f} s") from error
     if frame is grpc.aio.EOF or frame.WhichOneof("frame") != "hello":
         raise refused("BAD_REQUEST", "the first frame must be hello")
-    _check(frame.hello, "hello")
+    check(frame.hello, "hello")
     return cast("Hello", frame.hello)
 
 
@@ -168,12 +169,6 @@ def desired_frame(revision: int, content: bytes) -> CentralFrame:
     return CentralFrame(desired=desired)
 
 
-def _check(message: Message, path: str) -> None:
-    broken = bounds.violation(message, path)
-    if broken:
-        raise refused("BAD_REQUEST", broken)
-
-
 async def _write(lane: OpenLane, context: Context) -> None:
     while (frame := await lane.outbound.get()) is not None:
         await context.write(frame)
@@ -181,7 +176,7 @@ async def _write(lane: OpenLane, context: Context) -> None:
 
 
 def _on_heartbeat(lane: OpenLane, heartbeat: Heartbeat) -> None:
-    _check(heartbeat, "heartbeat")
+    check(heartbeat, "heartbeat")
     lane.applied_revision = heartbeat.desired_revision
     lane.spool_records = heartbeat.spool_records
 
