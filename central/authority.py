@@ -145,11 +145,15 @@ class Authority:
         return cls(root, Pair(x509.load_pem_x509_certificate(issuing_pem), key))
 
     def issue_node(self, name: NodeName, public_key: ec.EllipticCurvePublicKey, now: datetime) -> Issued:
+        """A client of central, and the server of its own AgentService port."""
         leaf = self._leaf(
             str(name),
             public_key,
-            [x509.UniformResourceIdentifier(names.node_id(self.domain, name))],
-            ExtendedKeyUsageOID.CLIENT_AUTH,
+            [
+                x509.UniformResourceIdentifier(names.node_id(self.domain, name)),
+                x509.DNSName(names.node_host(self.domain, name)),
+            ],
+            [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH],
             NODE_LIFE,
             now,
         )
@@ -159,7 +163,7 @@ class Authority:
     def issue_operator(self, name: str, now: datetime) -> Pair:
         key = new_key()
         uri = x509.UniformResourceIdentifier(names.operator_id(self.domain, name))
-        usage = ExtendedKeyUsageOID.CLIENT_AUTH
+        usage = [ExtendedKeyUsageOID.CLIENT_AUTH]
         return Pair(self._leaf(name, key.public_key(), [uri], usage, OPERATOR_LIFE, now), key)
 
     def issue_server(self, now: datetime) -> Pair:
@@ -171,7 +175,7 @@ class Authority:
             x509.DNSName("localhost"),
             x509.IPAddress(ipaddress.IPv4Address("127.0.0.1")),
         ]
-        usage = ExtendedKeyUsageOID.SERVER_AUTH
+        usage = [ExtendedKeyUsageOID.SERVER_AUTH]
         return Pair(self._leaf("central", key.public_key(), alternatives, usage, SERVER_LIFE, now), key)
 
     def _leaf(
@@ -179,7 +183,7 @@ class Authority:
         subject: str,
         public_key: ec.EllipticCurvePublicKey,
         alternatives: list[x509.GeneralName],
-        usage: x509.ObjectIdentifier,
+        usage: list[x509.ObjectIdentifier],
         life: timedelta,
         now: datetime,
     ) -> x509.Certificate:
@@ -188,7 +192,7 @@ class Authority:
             _builder(subject, public_key, self.issuing.certificate.subject, life, now)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(usage), critical=False)
             .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
             .sign(self.issuing.key, hashes.SHA256())

@@ -70,6 +70,11 @@ def central_id(domain: str) -> str:
     return f"spiffe://{domain}/central"
 
 
+def node_host(domain: str, name: NodeName) -> str:
+    """The DNS name in a node's certificate, for callers of the node's own port. It resolves nowhere."""
+    return f"{name.node}.{name.store}.{domain}"
+
+
 def server_name(domain: str) -> str:
     """DNS name in central's certificate; clients expect it whatever address they dial."""
     return f"central.{domain}"

@@ -88,7 +88,7 @@ class Part:
 class Stack:
     """Make it with `running()`, or call the steps one by one and `close()` at the end."""
 
-    agent_overrides: str = ""
+    listen: bool = False  # the agent's own mutually authenticated port
     parts: dict[str, Part] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -101,7 +101,7 @@ class Stack:
         self.run_dir = Path(tempfile.mkdtemp(prefix="edge-", dir="/run"))
         self.run_dir.chmod(0o711)
         self.cgroup = f"edge-jobs-{self.run_dir.name}"
-        self.mqtt_port, self.control_port, self.enrol_port = free_port(), free_port(), free_port()
+        self.mqtt_port, self.control_port, self.enrol_port, self.api_port = (free_port() for _ in range(4))
         self.wire = Wire(("127.0.0.1", self.control_port))
         uid, gid = pwd.getpwnam(USER).pw_uid, pwd.getpwnam(USER).pw_gid
         self.state_dir, self.agent_run = self.dir / "agent", self.run_dir / "agent"
@@ -132,7 +132,7 @@ launcher_socket = "{self.run_dir}/launcher/launcher.sock"
 usage_interval_seconds = 5.0
 [api]
 socket = "{self.agent_run}/agent.sock"
-{self.agent_overrides}
+listen = "{f"127.0.0.1:{self.api_port}" if self.listen else ""}"
 """)
         (self.dir / "launcher.toml").write_text(f'agent_user = "{USER}"\n')
         broker = self.dir / "mosquitto"
@@ -263,8 +263,8 @@ max_inflight_messages 1000
 
 
 @contextlib.contextmanager
-def running(agent_overrides: str = "") -> Iterator[Stack]:
-    stack = Stack(agent_overrides)
+def running(*, listen: bool = False) -> Iterator[Stack]:
+    stack = Stack(listen)
     try:
         yield stack.up()
     finally:

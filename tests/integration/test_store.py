@@ -2,14 +2,17 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
+from storeedge.v1 import agent_pb2, agent_pb2_grpc
 from tests.demo import evidence
 from tests.stack import BIN, NODE, STORE, UNPRIVILEGED, Stack, StackError, running, until
 
@@ -43,7 +46,7 @@ memory = "32MiB"
 
 @pytest.fixture(scope="module")
 def store() -> Iterator[Stack]:
-    with running() as stack:
+    with running(listen=True) as stack:
         jobs = stack.dir / "jobs.toml"
         jobs.write_text(JOBS)
         stack.edgectl("apply", str(jobs), "--node", TARGET)
@@ -176,6 +179,49 @@ def test_telemetry_arrives_with_opentelemetrys_names(store: Stack) -> None:
     until(lambda: store.edgectl_json("telemetry", TARGET)["series"], what="telemetry")
     names = {series["name"] for series in store.edgectl_json("telemetry", TARGET)["series"]}
     assert {"system.cpu.time", "system.memory.usage", "system.network.io", "system.uptime"} <= names
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir()
+    return directory
+
+
+def dial(store: Stack, certificate: tuple[Path, Path] | None) -> agent_pb2.GetNodeResponse:
+    """GetNode on the agent's own port, with (key, chain) or with none."""
+    key, chain = (path.read_bytes() for path in certificate) if certificate else (None, None)
+    root = (store.dir / "central/operator/root.crt").read_bytes()
+    host = f"{NODE}.{STORE}.store-edge.example"
+    with grpc.secure_channel(
+        f"127.0.0.1:{store.api_port}",
+        grpc.ssl_channel_credentials(root, key, chain),
+        options=[("grpc.ssl_target_name_override", host)],
+    ) as channel:
+        return agent_pb2_grpc.AgentServiceStub(channel).GetNode(agent_pb2.GetNodeRequest(), timeout=10)
+
+
+def test_an_operator_may_call_the_node_on_its_own_port(store: Stack) -> None:
+    operator = store.dir / "central/operator"
+    node = dial(store, (operator / "operator.key", operator / "operator.crt"))
+    assert node.spiffe_id.endswith(f"/store/{STORE}/node/{NODE}")
+
+
+def test_another_stores_certificate_and_none_are_refused_on_the_port_and_the_first_is_audited(store: Stack) -> None:
+    other = store.agent_run / "other"
+    shutil.chown(_made(other), "edge-agent", "edge-agent")
+    config = store.dir / "other.toml"
+    config.write_text(f'[node]\nstate_dir = "{other}"\n')
+    token = store.edgectl("token", "create", "--store", "oslo-3", "--node", "edge-9", "--ttl", "1h").split()[-1]
+    argv = [*UNPRIVILEGED, BIN / "edge-agent", "--config", config, "enrol"]
+    subprocess.run([*argv, "--central", f"127.0.0.1:{store.enrol_port}", "--token", token], check=True, cwd="/")
+    identity = other / "identity/current"
+    with pytest.raises(grpc.RpcError) as refusal:
+        dial(store, (identity / "key.pem", identity / "chain.pem"))
+    assert refusal.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    with pytest.raises(grpc.RpcError) as refusal:
+        dial(store, None)
+    assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
+    actor = "spiffe://store-edge.example/store/oslo-3/node/edge-9"
+    until(lambda: actor in store.edgectl("audit", TARGET, "--json"), what="the refusal in the audit trail at central")
 
 
 def test_a_typo_in_the_configuration_is_one_clear_line(store: Stack, tmp_path: Path) -> None:
