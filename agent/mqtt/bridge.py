@@ -23,6 +23,8 @@ _BATCH_BYTES = 4 << 20
 _IDLE_SECONDS = 5.0
 _RETRY_BASE_SECONDS = 0.1
 _RETRY_CAP_SECONDS = 5.0
+# How many receive maximums of handled messages are remembered. One should do, but see Connection.pause.
+_HANDLED_WINDOWS = 8
 _COMPLAINT_SECONDS = 60.0
 _MAX_COMPLAINTS = 1000
 
@@ -44,7 +46,7 @@ class Bridge:
     * after this process was killed nobody here knows: it is recorded, with `redelivered` and its packet id, and
       central can tell (storeedge.v1.DeviceMessage).
 
-    QoS 1 is bounded by the receive maximum. QoS 0 has no flow control: beyond four times that many it is dropped.
+    At most `receive_maximum` messages (and what one read brings) wait here; beyond, the connection is not read.
     """
 
     def __init__(
@@ -55,10 +57,12 @@ class Bridge:
         self._clock = clock
         self._draw = draw
         self._inbox: deque[_Arrival] = deque()
-        self._inbox_limit = 4 * receive_maximum
+        self._inbox_limit = receive_maximum
+        self._in_hand = 0
+        self._paused: Connection | None = None
         self._waiting: dict[int, _Arrival] = {}
         self._handled: OrderedDict[int, tuple[str, int]] = OrderedDict()
-        self._handled_limit = receive_maximum
+        self._handled_limit = _HANDLED_WINDOWS * receive_maximum
         self._arrived = asyncio.Event()
         self._complaints: dict[str, tuple[float, int]] = {}
         self.rules = RuleSet()
@@ -72,14 +76,14 @@ class Bridge:
             if delivery.redelivered and first is not None and _same(first.delivery, delivery):
                 first.connection = connection
                 return
-        elif len(self._inbox) >= self._inbox_limit:
-            self._complain("QoS 0 messages come faster than they can be stored; dropped", "")
-            return
         arrival = _Arrival(connection, delivery)
         self._inbox.append(arrival)
         if delivery.packet_id:
             self._waiting[delivery.packet_id] = arrival
         self._arrived.set()
+        if len(self._inbox) + self._in_hand >= self._inbox_limit:
+            self._paused = connection
+            connection.pause()
 
     def wake(self) -> None:
         """Let `drain` look at its stop event."""
@@ -98,6 +102,7 @@ class Bridge:
                 return
             for arrival in batch:
                 self._acknowledge(arrival)
+            self._make_room()
 
     def _take(self) -> list[_Arrival]:
         batch: list[_Arrival] = []
@@ -106,7 +111,14 @@ class Bridge:
             arrival = self._inbox.popleft()
             size += len(arrival.delivery.payload)
             batch.append(arrival)
+        self._in_hand = len(batch)
         return batch
+
+    def _make_room(self) -> None:
+        self._in_hand = 0
+        if self._paused is not None and len(self._inbox) < self._inbox_limit:
+            self._paused.resume()
+            self._paused = None
 
     def _decide(self, batch: list[_Arrival]) -> list[Body]:
         """What has to be recorded for `batch`."""

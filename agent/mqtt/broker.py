@@ -27,7 +27,9 @@ from agent.mqtt.topics import EVERYTHING
 _NEVER = 0xFFFFFFFF
 # Twice what a record takes. What is between is refused, counted and logged; what is above, the broker drops for us.
 _MAX_PACKET_BYTES = 256 * 1024
-_KEEPALIVE_SECONDS = 20
+# Reading may pause for as long as the disk is full, and nobody hears the broker's answer to a ping meanwhile: after
+# two of these the connection is given up, and resumed.
+_KEEPALIVE_SECONDS = 60
 
 # That the connection was lost is said by us, once; its debug level has a line for each message.
 _paho_log = logging.getLogger(f"{__name__}.paho")
@@ -42,6 +44,30 @@ class Connection:
     def __init__(self, client: aiomqtt.Client, paho: PahoClient) -> None:
         self._client = client
         self._paho = paho
+        self._loop = asyncio.get_running_loop()
+
+    def take_over(self) -> None:
+        """Read and write at the socket ourselves, once it is connected.
+
+        Reading, so that it can pause. Writing, because aiomqtt adds its writer in the loop's next turn, when the socket
+        may be closed and its number another's.
+        """
+        self._paho.on_socket_register_write = lambda paho, _, sock: self._loop.add_writer(sock, paho.loop_write)
+        self.resume()
+
+    def pause(self) -> None:
+        """Read no more: TCP then holds the broker back.
+
+        The receive maximum alone does not: mosquitto 2.0.11 forgets it with the first PUBACK (its issue 2301).
+        """
+        sock = self._paho.socket()
+        if sock is not None:
+            self._loop.remove_reader(sock)
+
+    def resume(self) -> None:
+        sock = self._paho.socket()
+        if sock is not None:
+            self._loop.add_reader(sock, self._read)
 
     def acknowledge(self, packet_id: int) -> None:
         """PUBACK. On a lost connection it goes nowhere, and the broker delivers again."""
@@ -59,6 +85,15 @@ class Connection:
             await self._client.publish(topic, payload, qos=1, properties=properties, timeout=math.inf)
         except aiomqtt.MqttError as why:
             raise AwayError(f"broker: {why}") from why
+
+    def _read(self) -> None:
+        try:
+            self._paho.loop_read()
+        except Exception as why:  # noqa: BLE001  whatever paho can't decode ends the connection, as in aiomqtt's reader
+            self.pause()
+            lost = self._client._disconnected  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            if not lost.done():
+                lost.set_exception(why)
 
     async def lost(self) -> None:
         """Wait until the connection is lost; always raises AwayError."""
@@ -84,9 +119,7 @@ async def connect(
     paho.on_message = lambda _paho, _userdata, message: deliver(connection, _delivery(message))
     try:
         async with client:
-            # aiomqtt adds its writer in the loop's next turn, when the socket may be closed, and its number another's.
-            loop = asyncio.get_running_loop()
-            paho.on_socket_register_write = lambda _paho, _userdata, sock: loop.add_writer(sock, paho.loop_write)
+            connection.take_over()
             await _subscribe(client)
             yield connection
     except aiomqtt.MqttError as why:

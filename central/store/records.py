@@ -12,7 +12,7 @@ from storeedge.v1.record_pb2 import AuditEntry, Record
 from storeedge.v1.types_pb2 import RECORD_CLASS_AUDIT, RECORD_CLASS_DEVICE, RecordClass
 
 _READ_BYTES = 3 << 20  # of one answer; below gRPC's 4 MiB
-_REDELIVERY_RECORDS = 1000  # newest; far fewer than packet ids, so that a reused id is not taken for a repeat
+_REDELIVERY_RECORDS = 4000  # newest; far fewer than packet ids, so that a reused id is not taken for a repeat
 _READ = """
   SELECT record.id, store, node, seq, epoch, received, body FROM record LEFT JOIN node ON node.id = node_id
   WHERE node_id IS ? AND class = ? AND record.id > ? ORDER BY record.id LIMIT ?

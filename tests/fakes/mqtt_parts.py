@@ -10,9 +10,16 @@ from agent.model import Body, DeviceMessage, Event
 class FakeConnection:
     def __init__(self):
         self.acknowledged: list[int] = []
+        self.paused = False
 
     def acknowledge(self, packet_id):
         self.acknowledged.append(packet_id)
+
+    def pause(self):
+        self.paused = True
+
+    def resume(self):
+        self.paused = False
 
 
 class FakeSink:

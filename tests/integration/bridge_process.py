@@ -34,7 +34,11 @@ async def main(port: int, directory: Path) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     service = MqttService(MqttConfig(port=port), directory, record, system_clock(), random.random)
-    await service.run(stop, lambda: None)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(service.run(stop, lambda: None))
+        while not service.connected:
+            await asyncio.sleep(0.01)
+        (directory / f"ready-{os.getpid()}").touch()
 
 
 asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2])))

@@ -157,6 +157,11 @@ class BridgeProcess:
         env = {**os.environ, "PYTHONPATH": f"{TOP}:{TOP / 'proto'}"}
         self._process = subprocess.Popen(argv, cwd=TOP, env=env)
 
+    def ready(self) -> bool:
+        """Connected, and its subscription stands."""
+        assert self._process is not None and self._process.poll() is None, "the bridge ended"
+        return (self._directory / f"ready-{self._process.pid}").exists()
+
     def kill(self) -> None:
         assert self._process is not None
         self._process.kill()

@@ -160,21 +160,45 @@ async def test_a_redelivery_that_nobody_here_saw_is_recorded_and_marked(bench):
     assert bench.sink.messages[0].redelivered and bench.sink.messages[0].packet_id == 9
 
 
-async def test_the_memory_of_copies_is_as_long_as_the_receive_maximum(bench):
-    bench.deliver(*(message(n) for n in range(1, 12)))
+async def test_the_memory_of_copies_is_bounded(bench):
+    bench.deliver(*(message(n) for n in range(1, 82)))
     await bench.turn()
-    assert len(bench.bridge._handled) == 10
-    bench.deliver(message(1, redelivered=True), message(11, redelivered=True))
+    assert len(bench.bridge._handled) == 80
+    bench.deliver(message(1, redelivered=True), message(81, redelivered=True))
     await bench.turn()
-    assert [m.packet_id for m in bench.sink.messages] == [*range(1, 12), 1]
+    assert [m.packet_id for m in bench.sink.messages] == [*range(1, 82), 1]
 
 
-async def test_a_flood_of_qos_0_is_bounded_and_spares_qos_1(bench, caplog):
-    bench.deliver(*(message(0) for _ in range(50)), message(1))
+@pytest.mark.parametrize("first", [0, 1])
+async def test_when_enough_waits_the_connection_is_not_read_until_it_is_stored(bench, first):
+    bench.deliver(*(message(first and n) for n in range(1, 10)))
+    assert not bench.connection.paused
+    bench.sink.full = True
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(bench.bridge.drain(stop, bench.beat))
+        await bench.sink.tried.wait()
+        assert not bench.connection.paused
+        bench.deliver(message(first and 10))  # nine are in hand, none is stored
+        assert bench.connection.paused
+        bench.sink.full = False
+        while bench.connection.paused:
+            await asyncio.sleep(0)
+        stop.set()
+        bench.bridge.wake()
+    assert len(bench.sink.messages) >= 9
+
+
+async def test_after_a_lost_connection_only_the_new_one_pauses(bench):
+    bench.deliver(*(message(n) for n in range(1, 11)))
+    later = FakeConnection()
+    bench.deliver(*(message(n, redelivered=True) for n in range(1, 11)), connection=later)
+    assert not later.paused
+    bench.deliver(message(11), connection=later)
+    assert later.paused
     await bench.turn()
-    assert len(bench.sink.messages) == 41
-    assert bench.connection.acknowledged == [1]
-    assert "QoS 0" in caplog.text
+    assert not later.paused
+    assert later.acknowledged == list(range(1, 12))
 
 
 async def test_one_commit_is_bounded(bench):
