@@ -3,6 +3,7 @@
 from agent.model import JobKind, JobSpec, RestartMode, RestartPolicy
 
 _REMEMBERED = 32  # starts kept when attempts have no bound: far beyond where any backoff reaches its cap
+_MOST = 1000  # starts kept at all: they are written with each change of the job
 
 
 def wanted(spec: JobSpec, *, ok: bool) -> bool:
@@ -18,12 +19,12 @@ def wanted(spec: JobSpec, *, ok: bool) -> bool:
 
 def recent(policy: RestartPolicy, starts: tuple[float, ...], at: float) -> tuple[float, ...]:
     """The starts that still count at `at`, oldest first."""
-    kept = max(policy.max_attempts, _REMEMBERED)
+    kept = min(max(policy.max_attempts, _REMEMBERED), _MOST)
     return tuple(start for start in starts if start > at - policy.window_seconds)[-kept:]
 
 
 def exhausted(policy: RestartPolicy, starts: tuple[float, ...]) -> bool:
-    return 0 < policy.max_attempts <= len(starts)
+    return 0 < min(policy.max_attempts, _MOST) <= len(starts)
 
 
 def backoff_seconds(policy: RestartPolicy, starts: tuple[float, ...]) -> float:

@@ -35,3 +35,9 @@ def test_without_a_bound_memory_is_still_bounded_and_backoff_stays_at_its_cap() 
     assert len(kept) <= 32 and not exhausted(policy, kept)
     assert backoff_seconds(policy, kept) == 60
     assert backoff_seconds(policy, ()) == backoff_seconds(policy, (1.0,)) == 1
+
+
+def test_a_bound_of_attempts_is_itself_bounded() -> None:
+    policy = RestartPolicy(RestartMode.ALWAYS, max_attempts=1_000_000, window_seconds=1_000_000)
+    kept = recent(policy, tuple(float(n) for n in range(5000)), at=5000.0)
+    assert len(kept) == 1000 and exhausted(policy, kept) and not exhausted(policy, kept[1:])

@@ -1,107 +1,23 @@
 """The jobs service against a launcher that the test plays: what survives, what is told, what is never done twice."""
 
 import asyncio
-from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import pytest
 
-from agent.clock import Clock
 from agent.config.schema import JobsConfig
 from agent.errors import RefusedError, StorageError
 from agent.jobs.metering import chain_hash
-from agent.jobs.runner import JobsService
 from agent.jobs.store import JobStore
-from agent.model import Event, JobState, Quota, UsageSample
+from agent.model import JobState, Quota
 from agent.sandbox import Usage
 from tests.fakes.jobs import ON_FAILURE, batch, desired, service
-from tests.fakes.sandbox import FakeSandbox
-
-SECOND = 1_000_000_000
-
-
-class Time:
-    def __init__(self):
-        self.boot_nano, self.wall = 100 * SECOND, 1_700_000_000 * SECOND
-
-    def clock(self, boot_id="boot-1"):
-        return Clock(boot_id, wall_nano=lambda: self.wall, boottime_nano=lambda: self.boot_nano)
-
-    def passes(self, seconds):
-        self.boot_nano += int(seconds * SECOND)
-        self.wall += int(seconds * SECOND)
-
-
-class Store:
-    """A store (the shop) in a test: what outlives the agent's process."""
-
-    def __init__(self, directory):
-        self.directory = directory
-        self.time = Time()
-        self.sandbox = FakeSandbox(directory, wall_nano=self.time.wall)
-        self.records = []
-        self.config = JobsConfig(usage_interval_seconds=3600.0)
-        self.spool_full = False
-        self.beats = 0
-
-    async def record(self, bodies):
-        if self.spool_full:
-            raise StorageError("full")
-        self.records += bodies
-
-    def build(self, boot_id="boot-1"):
-        return JobsService(self.config, self.directory, self.sandbox, self.record, self.time.clock(boot_id))
-
-    @asynccontextmanager
-    async def agent(self, wanted=None, *, boot_id="boot-1", recovered=True):
-        jobs, stop = self.build(boot_id), asyncio.Event()
-        if wanted is not None:
-            await jobs.apply(wanted)
-
-        def beat():
-            self.beats += 1
-
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(jobs.run(stop, beat))
-            try:
-                if recovered:
-                    await jobs.recovered.wait()
-                yield jobs
-            finally:
-                stop.set()
-                await task
-
-    def states(self, job):
-        return [r.state.value for r in self.records if isinstance(r, Event) and r.job == job]
-
-    def usage(self, tenant="acme"):
-        """Without repetitions, which are allowed after a crash, and must be identical."""
-        links = {}
-        for sample in self.records:
-            if isinstance(sample, UsageSample) and sample.tenant == tenant:
-                assert links.setdefault(sample.chain_index, sample) == sample
-        return list(links.values())
+from tests.fakes.shop import SECOND, Shop, state, until, view
 
 
 @pytest.fixture
 def shop(tmp_path):
-    return Store(tmp_path)
-
-
-async def until(condition, seconds=5.0):
-    """The condition is a state that other tasks bring about; each look gives them a turn."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
-def view(jobs, id_):
-    return next((v for v in jobs.jobs() if v.id == id_), None)
-
-
-def state(jobs, id_):
-    found = view(jobs, id_)
-    return found.state if found else None
+    return Shop(tmp_path)
 
 
 async def test_a_batch_job_runs_to_its_end_and_every_step_is_told(shop):
