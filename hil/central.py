@@ -32,11 +32,12 @@ class Central:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Returns when it is ready. Raises AssertionError with its log."""
+        """Returns when it is ready; again after `stop`. Raises AssertionError with its log."""
         with self.log.open("ab") as log:
+            before = log.tell()
             self._process = subprocess.Popen(self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + _START_SECONDS
-        while "central: ready" not in self.log.read_text():
+        while "central: ready" not in self.log.read_text()[before:]:
             assert self._process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.1)

@@ -1,0 +1,256 @@
+"""systemd/: the units are sound and hardened, the default configuration is the schema's, install installs."""
+
+import re
+import shutil
+import subprocess
+import zipfile
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from agent.config.load import load, parse
+from agent.config.schema import Config, allowed_text
+from agent.launcher import policy
+from agent.telemetry.collectors import COLLECTORS
+
+SYSTEMD = Path(__file__).parents[1] / "systemd"
+SERVICES = {"edge-agent": 1.5, "edge-launcher": 3.8, "edge-jobs": 5.1}  # the most exposure, of 10, systemd may see
+needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+
+
+def directives(unit: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for line in (SYSTEMD / unit).read_text().splitlines():
+        if "=" in line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            found.setdefault(key, []).append(value)
+    return found
+
+
+# --- units -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> Path:
+    """The units, with programs that exist here."""
+    folder = tmp_path / "units"
+    folder.mkdir()
+    for unit in [*SYSTEMD.glob("*.service"), *SYSTEMD.glob("*.socket")]:
+        text = re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", unit.read_text(), flags=re.MULTILINE)
+        (folder / unit.name).write_text(text)
+    return folder
+
+
+@needs_systemd
+def test_systemd_has_nothing_to_say_about_the_units(units: Path) -> None:
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *sorted(map(str, units.iterdir()))], capture_output=True, text=True, check=False
+    )
+    said = [line for line in done.stderr.splitlines() if "edge-" in line]
+    assert said == [], done.stderr
+
+
+@needs_systemd
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_unit_gets_no_more_exposed(service: str, units: Path) -> None:
+    most = f"--threshold={round(SERVICES[service] * 10)}"
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", most, str(units / f"{service}.service")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_agent_has_no_capability_and_systemd_watches_it() -> None:
+    unit = directives("edge-agent.service")
+    assert (unit["User"], unit["CapabilityBoundingSet"], unit["AmbientCapabilities"]) == (["edge-agent"], [""], [""])
+    assert (unit["Type"], unit["WatchdogSec"], unit["StartLimitIntervalSec"]) == (["notify"], ["30"], ["0"])
+    assert "GRPC_ENABLE_FORK_SUPPORT=0" in unit["Environment"]
+
+
+def test_the_launcher_has_no_network_and_passes_no_hindrance_on_to_jobs() -> None:
+    unit = directives("edge-launcher.service")
+    assert (unit["PrivateNetwork"], unit["IPAddressDeny"]) == (["yes"], ["any"])
+    # Seccomp filters are inherited: a job needs its loopback, and a just-in-time compiler its memory.
+    assert {"AF_INET", "AF_INET6"} <= set(unit["RestrictAddressFamilies"][0].split())
+    assert "MemoryDenyWriteExecute" not in unit
+
+
+def test_jobs_have_a_cgroup_that_is_not_the_launchers() -> None:
+    assert "Delegate" in directives("edge-jobs.service")
+    unit = directives("edge-launcher.service")
+    assert "Delegate" not in unit
+    assert unit["BindsTo"] == ["edge-jobs.service"]
+    assert unit["ExecStart"][0].endswith("--cgroup /system.slice/edge-jobs.service")
+
+
+def test_the_socket_is_where_the_agent_looks_for_it() -> None:
+    socket = directives("edge-launcher.socket")
+    assert socket["ListenSequentialPacket"] == [str(Config().jobs.launcher_socket)]
+    assert (socket["SocketGroup"], socket["SocketMode"]) == (["edge-agent"], ["0660"])
+
+
+# --- configuration ---------------------------------------------------------------------------------
+
+
+def documented() -> dict[tuple[str, str], str]:
+    """Commented-out keys of agent.toml, each with the comment above it."""
+    found: dict[tuple[str, str], str] = {}
+    section, comment = "", ""
+    for line in (SYSTEMD / "agent.toml").read_text().splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif key := re.match(r"#(\w+) = ", line):
+            found[section, key[1]] = comment
+            comment = ""
+            continue
+        comment = f"{comment} {line[1:].strip()}" if line.startswith("# ") else ""
+    return found
+
+
+def test_the_default_file_documents_exactly_the_keys_that_exist() -> None:
+    schema = {(section.name, key.name) for section in fields(Config) for key in fields(getattr(Config(), section.name))}
+    assert set(documented()) == schema
+
+
+@pytest.mark.parametrize("section", [section.name for section in fields(Config)])
+def test_each_comment_says_what_the_key_takes(section: str) -> None:
+    comments = documented()
+    for key in fields(getattr(Config(), section)):
+        comment = comments[section, key.name]
+        words = re.findall(r"'\w+'", allowed_text(key)) or [allowed_text(key)]
+        assert comment, key.name
+        assert all(word in comment for word in words), f"{key.name}: {allowed_text(key)}"
+
+
+def test_all_collectors_are_named() -> None:
+    comment = documented()["telemetry", "disabled"]
+    assert set(re.findall(r"\w+", comment.partition(":")[2])) == set(COLLECTORS)
+
+
+def test_the_default_file_changes_no_default() -> None:
+    assert load(SYSTEMD / "agent.toml") == Config()
+
+
+def test_what_it_shows_as_default_is_the_default() -> None:
+    text = (SYSTEMD / "agent.toml").read_text()
+    shown = re.sub(r"^#(\w+ = )", r"\1", text, flags=re.MULTILINE)
+    without_password = re.sub(r"^password_file = .*$", "", shown, flags=re.MULTILINE)
+    assert parse(without_password, "agent.toml") == Config()
+    parse(shown, "agent.toml")  # the example of a password file is a valid one
+
+
+def test_the_launchers_policy_file_is_valid_and_shows_the_defaults() -> None:
+    text = (SYSTEMD / "launcher.toml").read_text().replace('agent_user = "edge-agent"', "agent_uid = 4711")
+    import tomllib
+
+    plain = policy.parse(tomllib.loads(text), "launcher.toml")
+    shown = policy.parse(tomllib.loads(re.sub(r"^#(\w+ = )", r"\1", text, flags=re.MULTILINE)), "launcher.toml")
+    assert plain == shown == policy.Policy(agent_uid=4711)
+
+
+# --- install ---------------------------------------------------------------------------------------
+
+
+def make_wheelhouse(folder: Path, version: str) -> Path:
+    """A release with nothing in it but `agent`, which says its version."""
+    folder.mkdir()
+    wheel = folder / f"store_edge_agent-{version}-py3-none-any.whl"
+    info = f"store_edge_agent-{version}.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("agent/__init__.py", "")
+        archive.writestr("agent/__main__.py", f"print({version!r})\n")
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: store-edge-agent\nVersion: {version}\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return folder
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    """The root of another machine, with the packages that install asks for."""
+    root = tmp_path / "root"
+    (root / "usr/bin").mkdir(parents=True)
+    for name in ("mosquitto", "conmon", "catatonit", "crun"):
+        (root / "usr/bin" / name).touch()
+    units = root / "usr/lib/systemd/system"
+    units.mkdir(parents=True)
+    (units / "mosquitto.service").write_text("[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n")
+    return root
+
+
+def install(root: Path, wheelhouse: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [SYSTEMD / "install", "--root", root, "--wheelhouse", wheelhouse], capture_output=True, text=True, check=False
+    )
+
+
+def listing(root: Path) -> dict[str, tuple[int, str]]:
+    """Every file with its time of change, every link with its target."""
+    return {
+        str(path.relative_to(root)): (path.lstat().st_mtime_ns, str(path.readlink()) if path.is_symlink() else "")
+        for path in root.rglob("*")
+        if path.is_symlink() or (path.is_file() and "/opt/" in f"{path}/")
+    }
+
+
+needs_install = pytest.mark.skipif(
+    not list(Path("/usr/share/python-wheels").glob("pip-*.whl")) or shutil.which("systemctl") is None,
+    reason="python3-venv and systemd are not installed",
+)
+
+
+@needs_install
+def test_a_release_is_installed_and_upgraded_and_configuration_stays(machine: Path, tmp_path: Path) -> None:
+    opt = machine / "opt/store-edge-agent"
+    first = install(machine, make_wheelhouse(tmp_path / "first", "1.0.0"))
+    assert first.returncode == 0, first.stderr
+    assert (opt / "current").readlink().name.startswith("1.0.0-")
+    said = subprocess.run([opt / "current/bin/python", "-I", "-m", "agent"], capture_output=True, text=True, check=True)
+    assert said.stdout == "1.0.0\n"
+    for name in ("edge-agent.service", "edge-launcher.service", "edge-launcher.socket", "edge-jobs.service"):
+        assert (machine / "usr/lib/systemd/system" / name).read_bytes() == (SYSTEMD / name).read_bytes()
+    assert (machine / "etc/systemd/system/multi-user.target.wants/edge-agent.service").is_symlink()
+    assert "/opt/store-edge-agent/current/bin/python -I -m agent " in (machine / "usr/bin/edge-agent").read_text()
+
+    (machine / "etc/edge-agent/agent.toml").write_text("# mine\n")
+    second = install(machine, make_wheelhouse(tmp_path / "second", "1.1.0"))
+    assert second.returncode == 0, second.stderr
+    assert (opt / "current").readlink().name.startswith("1.1.0-")
+    assert (opt / "previous").readlink().name.startswith("1.0.0-")
+    assert (machine / "etc/edge-agent/agent.toml").read_text() == "# mine\n"
+
+    third = install(machine, make_wheelhouse(tmp_path / "third", "1.2.0"))
+    assert third.returncode == 0, third.stderr
+    assert sorted(path.name.split("-")[0] for path in opt.iterdir() if not path.is_symlink()) == ["1.1.0", "1.2.0"]
+
+
+@needs_install
+def test_installing_the_same_again_changes_nothing(machine: Path, tmp_path: Path) -> None:
+    wheelhouse = make_wheelhouse(tmp_path / "wheels", "1.0.0")
+    assert install(machine, wheelhouse).returncode == 0
+    before = listing(machine)
+    assert install(machine, wheelhouse).returncode == 0
+    assert listing(machine) == before
+    assert before
+
+
+def test_missing_packages_are_named_before_anything_is_touched(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    done = install(root, make_wheelhouse(tmp_path / "wheels", "1.0.0"))
+    assert done.returncode == 1
+    assert "apt-get install mosquitto conmon catatonit crun" in done.stderr
+    assert list(root.iterdir()) == []
+
+
+@needs_install
+def test_a_wheelhouse_without_the_agent_is_refused(machine: Path, tmp_path: Path) -> None:
+    (tmp_path / "wheels").mkdir()
+    done = install(machine, tmp_path / "wheels")
+    assert done.returncode == 1
+    assert "no store_edge_agent-*.whl" in done.stderr
+    assert not (machine / "opt").exists()
