@@ -101,6 +101,8 @@ def ask(
     deadline_milli: int = TIMEOUT_SECONDS * 1000,
 ) -> Reply:
     """The one answer of a unary method. Raises CliError when there is none."""
-    for answer in call(stub, node, method, request, reply, deadline_milli):
-        return answer
-    raise CliError(f"{ref_text(node)} answered {method} with nothing")
+    # To its end, not only to the first answer: who stops reading cancels the call, and is audited as one who left.
+    answers = list(call(stub, node, method, request, reply, deadline_milli))
+    if not answers:
+        raise CliError(f"{ref_text(node)} answered {method} with nothing")
+    return answers[0]
