@@ -67,9 +67,22 @@ def _record(stamp: Stamp, body: Body) -> record_pb2.Record:
     return record
 
 
+def clip(text: str, size_bytes: int) -> str:
+    """At most `size_bytes` of UTF-8, no character cut in two; what is no Unicode (a name of raw bytes) becomes "?".
+
+    A record that breaks a bound is worse than a shortened one: central refuses its batch, again after each
+    reconnection, and nothing of this node would arrive any more.
+    """
+    return text.encode(errors="replace")[:size_bytes].decode(errors="ignore")
+
+
 def _audit(body: AuditEntry) -> record_pb2.AuditEntry:
     return record_pb2.AuditEntry(
-        actor=body.actor, action=body.action, target=body.target, outcome=body.outcome, detail=body.detail[:1024]
+        actor=clip(body.actor, 256),
+        action=clip(body.action, 64),
+        target=clip(body.target, 256),
+        outcome=clip(body.outcome, 64),
+        detail=clip(body.detail, 1024),
     )
 
 
@@ -94,16 +107,16 @@ def _usage(body: UsageSample) -> record_pb2.UsageSample:
 
 def _event(body: Event) -> record_pb2.Event:
     return record_pb2.Event(
-        kind=body.kind,
+        kind=clip(body.kind, 64),
         tenant=body.tenant,
         job=body.job,
         generation=body.generation,
         attempt=body.attempt,
         state=f"JOB_STATE_{body.state.name if body.state else 'UNSPECIFIED'}",
-        reason=body.reason,
-        message=body.message[:1024],
+        reason=clip(body.reason, 64),
+        message=clip(body.message, 1024),
         exit_code=body.exit_code,
-        attributes=body.attributes,
+        attributes={clip(k, 256): clip(v, 256) for k, v in body.attributes.items()},
     )
 
 
@@ -126,7 +139,7 @@ def _metrics(body: MetricBatch) -> record_pb2.MetricBatch:
     return record_pb2.MetricBatch(
         start_unix_nano=body.start_unix_nano,
         tick_delta_milli=body.tick_delta_milli,
-        strings=body.strings,
+        strings=[clip(text, MAX_FRAME_BYTES) for text in body.strings],
         series=[
             record_pb2.Series(
                 name=s.name,
@@ -189,6 +202,6 @@ def forgotten(record_class: RecordClass, first_seq: int, last_seq: int, stamp: S
 
 def status(reason: str, code: int, message: str) -> status_pb2.Status:
     """google.rpc.Status with an ErrorInfo that carries the reason (AIP-193)."""
-    result = status_pb2.Status(code=code, message=message[:1024])
+    result = status_pb2.Status(code=code, message=clip(message, 1024))
     result.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain="storeedge"))
     return result

@@ -8,13 +8,12 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 
 from agent.errors import CorruptError, StorageError
 from agent.model import RecordClass
 from agent.spool import retention
-from agent.spool.record import ROW_OVERHEAD_BYTES, Draft, Entry, Run, row_id, runs, seq_of
+from agent.spool.record import GAP_BYTES, ROW_OVERHEAD_BYTES, Draft, Entry, Run, row_id, runs, seq_of
 
 SCHEMA_VERSION = 1
 
@@ -64,19 +63,22 @@ class Journal:
         """The next entries behind `after_seq`, neighbours without a hole between them (gaps count for their range)."""
         found: list[Entry] = []
         size = 0
-        rows = self._db.execute(
-            "SELECT id, gap_first, payload FROM record WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
-            (row_id(record_class, after_seq), row_id(record_class, 0) + (1 << 56), max_records),
-        )
-        with closing(rows):
-            for row, gap_first, payload in rows:
-                seq = seq_of(row)
-                # A gap behind others starts a batch of its own: the wire wants consecutive numbers.
-                hole = bool(found) and (seq if gap_first is None else gap_first) != seq
-                if found and (hole or size + len(payload) > max_bytes):
-                    break
-                found.append(Entry(seq, payload, gap_first))
-                size += len(payload)
+        try:
+            rows = self._db.execute(
+                "SELECT id, gap_first, payload FROM record WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
+                (row_id(record_class, after_seq), row_id(record_class, 0) + (1 << 56), max_records),
+            )
+            with closing(rows):
+                for row, gap_first, payload in rows:
+                    seq, cost = seq_of(row), len(payload) or GAP_BYTES
+                    # A gap behind others starts a batch of its own: the wire wants consecutive numbers.
+                    hole = bool(found) and (seq if gap_first is None else gap_first) != seq
+                    if found and (hole or size + cost > max_bytes):
+                        break
+                    found.append(Entry(seq, payload, gap_first))
+                    size += cost
+        except sqlite3.Error as error:
+            raise StorageError(f"spool: {error}") from error
         return found
 
     def ack(self, record_class: RecordClass, seq: int) -> None:
@@ -243,7 +245,7 @@ def open_journal(path: Path, *, limit_bytes: int, epoch: str) -> Journal:
         db.execute("PRAGMA cache_size = -512")  # KiB: the spool is written once and read once
         version: int = db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
-            script = (files("agent.spool") / "schema.sql").read_text()
+            script = Path(__file__).with_name("schema.sql").read_text()
             db.executescript("BEGIN;" + script)
             db.execute("INSERT INTO meta VALUES ('epoch', ?)", (epoch,))
             db.execute("COMMIT")

@@ -8,6 +8,9 @@ from agent.model import RecordClass
 # tiny records can't outgrow it. Measured on 200-byte payloads: 4096-byte pages held 17 rows of 232 bytes.
 ROW_OVERHEAD_BYTES = 40
 
+# What a gap becomes on the wire, at most: three numbers of 10 bytes, the boot's name, two times, the reason.
+GAP_BYTES = 160
+
 # A row's key is one integer: class in the top byte, sequence number below. Ranges of a class are ranges of keys.
 _SEQ_BITS = 56
 MAX_SEQ = (1 << _SEQ_BITS) - 1

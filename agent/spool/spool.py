@@ -46,6 +46,7 @@ class Spool:
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[_Append | _Task | None] = queue.SimpleQueue()
         self._grown = asyncio.Event()
+        self._closed = False
         self._thread = threading.Thread(target=self._work, name="spool", daemon=True)
         self._thread.start()
 
@@ -63,7 +64,7 @@ class Spool:
     async def append(self, drafts: Sequence[Draft]) -> None:
         """All of `drafts` durable on return. Raises StorageError: then none of them is kept."""
         future: asyncio.Future[None] = self._loop.create_future()
-        self._queue.put(_Append(drafts, lambda error: self._settle(future, None, error)))
+        self._put(_Append(drafts, lambda error: self._settle(future, None, error)))
         await future
         self._grown.set()
 
@@ -81,8 +82,16 @@ class Spool:
         self._grown.clear()
 
     async def close(self) -> None:
+        """What was appended before is still committed; what comes later is refused with StorageError."""
+        self._closed = True
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
+
+    def _put(self, item: _Append | _Task) -> None:
+        # Nobody would ever answer: whoever is late in leaving (a caller's audit entry) would wait for ever.
+        if self._closed:
+            raise StorageError("spool is closed")
+        self._queue.put(item)
 
     async def _ask(self, work: Callable[[Journal], T]) -> T:
         future: asyncio.Future[T] = self._loop.create_future()
@@ -90,12 +99,12 @@ class Spool:
         def run(journal: Journal) -> None:
             try:
                 result = work(journal)
-            except StorageError as error:
+            except Exception as error:  # noqa: BLE001  the asker's to handle: the thread serves everybody else too
                 self._settle(future, None, error)
             else:
                 self._settle(future, result, None)
 
-        self._queue.put(_Task(run))
+        self._put(_Task(run))
         return await future
 
     def _settle(self, future: "asyncio.Future[T]", result: T | None, error: BaseException | None) -> None:
@@ -146,6 +155,10 @@ class Spool:
             # One of them may be too big, or of a class that may not push others out: let each have its own say.
             for member in group:
                 self._commit([member])
+            return
+        except Exception as error:  # noqa: BLE001  a bug is the appenders' to show; a dead thread would show nothing
+            for member in group:
+                member.done(error)
             return
         for member in group:
             member.done(None)

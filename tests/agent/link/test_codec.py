@@ -21,6 +21,7 @@ from agent.model import (
     UsageSample,
 )
 from agent.spool.record import Entry
+from central.bounds import violation
 from storeedge.v1 import record_pb2, types_pb2
 
 STAMP = Stamp(1_700_000_000_000_000_000, 5_000, "b" * 36)
@@ -85,3 +86,20 @@ def test_a_batch_carries_the_spooled_bytes_unchanged() -> None:
     batch = codec.batch(RecordClass.DEVICE, [Entry(5 + i, p) for i, p in enumerate(payloads)], STAMP)
     assert batch.first_seq == 5
     assert [r.SerializeToString() for r in batch.records] == payloads
+
+
+def test_no_text_makes_a_record_that_central_would_refuse() -> None:
+    """Bounds are bytes: a refused record would be sent, and refused, for ever."""
+    long = "é" * 3000
+    bodies: list[Body] = [
+        AuditEntry(long, long, long, long, long),
+        Event(long, reason=long, message=long, attributes={long: long}),
+    ]
+    for body in bodies:
+        record = record_pb2.Record.FromString(codec.encode_record(STAMP, body))
+        assert violation(record) is None
+
+
+def test_a_name_that_is_no_unicode_is_no_reason_to_fail() -> None:
+    body = MetricBatch(5, (0,), ("", "eth\udcff"), (Series(1, 0, MetricKind.GAUGE, (), 0, (1,)),))
+    assert record_pb2.Record.FromString(codec.encode_record(STAMP, body)).metrics.strings[1] == "eth?"

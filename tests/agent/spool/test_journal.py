@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from agent.errors import CorruptError, StorageError
 from agent.model import RecordClass
 from agent.spool.journal import Journal, open_journal
-from agent.spool.record import ROW_OVERHEAD_BYTES, Draft
+from agent.spool.record import GAP_BYTES, ROW_OVERHEAD_BYTES, Draft
 
 ROOM = 1 << 20
 
@@ -161,3 +161,10 @@ def test_every_number_is_a_record_or_lies_in_a_gap(
         assert j.tallies[RecordClass.DEVICE].held_bytes == rows[1] + rows[0] * ROW_OVERHEAD_BYTES
         assert j.held_bytes <= 2000
     j.close()
+
+
+def test_a_spool_of_nothing_but_gaps_is_read_in_parts_that_fit(tmp_path: Path) -> None:
+    j = journal(tmp_path)
+    j.append([device("") for _ in range(100)])
+    j._db.execute("UPDATE record SET gap_first = id & 0xFFFFFF")
+    assert len(j.read(RecordClass.DEVICE, 0, max_records=100, max_bytes=10 * GAP_BYTES)) == 10

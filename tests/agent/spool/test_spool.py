@@ -1,6 +1,7 @@
 """The spool as the loop sees it."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -62,3 +63,47 @@ async def test_a_corrupt_file_is_set_aside_and_a_new_spool_begun(tmp_path: Path)
     await spool.append(drafts("a"))
     assert spool.epoch == "e2"
     await spool.close()
+
+
+async def test_a_disk_that_cannot_be_read_is_the_readers_trouble_only(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Dying:
+        def __init__(self, db: sqlite3.Connection) -> None:
+            self._db = db
+
+        def execute(self, text: str, *values: object) -> sqlite3.Cursor:
+            if text.startswith("SELECT id, gap_first"):
+                raise sqlite3.OperationalError("disk I/O error")
+            return self._db.execute(text, *values)  # type: ignore[arg-type]  # what sqlite3 takes
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._db, name)
+
+    monkeypatch.setattr(spool._journal, "_db", Dying(spool._journal._db))
+    async with asyncio.timeout(5):
+        with pytest.raises(StorageError, match="disk I/O error"):
+            await spool.read(RecordClass.DEVICE, 0, max_records=10, max_bytes=1 << 20)
+        await spool.append(drafts("still taken"))
+
+
+async def test_a_bug_in_a_commit_is_shown_to_its_appender(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spool._journal, "append", broken)
+        async with asyncio.timeout(5):
+            with pytest.raises(ZeroDivisionError):
+                await spool.append(drafts("a"))
+    await spool.append(drafts("b"))
+
+
+async def test_who_comes_after_the_end_is_refused_instead_of_waiting_for_ever(tmp_path: Path) -> None:
+    spool, _ = open_spool(tmp_path / "spool.db", limit_bytes=1 << 20, epoch="e", set_aside=".corrupt")
+    await spool.close()
+    async with asyncio.timeout(5):
+        with pytest.raises(StorageError, match="closed"):
+            await spool.append(drafts("late"))
+        with pytest.raises(StorageError, match="closed"):
+            await spool.ack(RecordClass.DEVICE, 1)
