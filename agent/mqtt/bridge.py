@@ -33,6 +33,7 @@ _MAX_COMPLAINTS = 1000
 class _Arrival:
     connection: Connection
     delivery: Delivery
+    session: int
 
 
 class Bridge:
@@ -61,7 +62,8 @@ class Bridge:
         self._in_hand = 0
         self._paused: Connection | None = None
         self._waiting: dict[int, _Arrival] = {}
-        self._handled: OrderedDict[int, tuple[str, int]] = OrderedDict()
+        self._handled: OrderedDict[tuple[int, int], tuple[str, int]] = OrderedDict()
+        self._session = 0
         self._handled_limit = _HANDLED_WINDOWS * receive_maximum
         self._arrived = asyncio.Event()
         self._complaints: dict[str, tuple[float, int]] = {}
@@ -76,7 +78,7 @@ class Bridge:
             if delivery.redelivered and first is not None and _same(first.delivery, delivery):
                 first.connection = connection
                 return
-        arrival = _Arrival(connection, delivery)
+        arrival = _Arrival(connection, delivery, self._session)
         self._inbox.append(arrival)
         if delivery.packet_id:
             self._waiting[delivery.packet_id] = arrival
@@ -84,6 +86,11 @@ class Bridge:
         if len(self._inbox) + self._in_hand >= self._inbox_limit:
             self._paused = connection
             connection.pause()
+
+    def forget(self) -> None:
+        """The broker begins a new session: packet ids mean something else from now on."""
+        self._waiting.clear()
+        self._session += 1
 
     def wake(self) -> None:
         """Let `drain` look at its stop event."""
@@ -126,7 +133,7 @@ class Bridge:
         now = self._clock.wall_nano()
         for arrival in batch:
             delivery = arrival.delivery
-            if delivery.packet_id and self._was_handled(delivery):
+            if delivery.packet_id and self._was_handled(arrival):
                 continue
             found = convert(delivery, self.rules)
             if isinstance(found, Refused):
@@ -141,13 +148,14 @@ class Bridge:
                 bodies.append(found.message)
         return bodies
 
-    def _was_handled(self, delivery: Delivery) -> bool:
+    def _was_handled(self, arrival: _Arrival) -> bool:
         """Whether this is a second copy; a packet id alone doesn't say so, the broker uses it again."""
-        fingerprint = (delivery.topic, hash(delivery.payload))
-        if delivery.redelivered and self._handled.get(delivery.packet_id) == fingerprint:
+        delivery = arrival.delivery
+        key, fingerprint = (arrival.session, delivery.packet_id), (delivery.topic, hash(delivery.payload))
+        if delivery.redelivered and self._handled.get(key) == fingerprint:
             return True
-        self._handled[delivery.packet_id] = fingerprint
-        self._handled.move_to_end(delivery.packet_id)
+        self._handled[key] = fingerprint
+        self._handled.move_to_end(key)
         if len(self._handled) > self._handled_limit:
             self._handled.popitem(last=False)
         return False

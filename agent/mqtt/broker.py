@@ -9,10 +9,11 @@ import logging
 import math
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from typing import cast
 
 import aiomqtt
+from paho.mqtt.client import CallbackOnConnect_v2, ConnectFlags, MQTTMessage
 from paho.mqtt.client import Client as PahoClient
-from paho.mqtt.client import MQTTMessage
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -106,9 +107,11 @@ class Connection:
 
 @asynccontextmanager
 async def connect(
-    config: MqttConfig, deliver: Callable[[Connection, Delivery], None]
+    config: MqttConfig, deliver: Callable[[Connection, Delivery], None], session_lost: Callable[[], None]
 ) -> AsyncGenerator[Connection, None]:
     """Resume the session of `config.client_id`; `deliver` is called in the loop, in order, with each message.
+
+    `session_lost` is called before the first of them when the broker knows no session of ours.
 
     Raises AwayError when the broker is away, refuses us, or the password file can't be read.
     """
@@ -117,6 +120,7 @@ async def connect(
     paho.manual_ack_set(True)
     connection = Connection(client, paho)
     paho.on_message = lambda _paho, _userdata, message: deliver(connection, _delivery(message))
+    _watch_session(paho, session_lost)
     try:
         async with client:
             connection.take_over()
@@ -124,6 +128,19 @@ async def connect(
             yield connection
     except aiomqtt.MqttError as why:
         raise AwayError(f"broker at {config.host}:{config.port}: {why}") from why
+
+
+def _watch_session(paho: PahoClient, session_lost: Callable[[], None]) -> None:
+    aiomqtts = cast("CallbackOnConnect_v2", paho.on_connect)
+
+    def on_connect(
+        client: PahoClient, userdata: object, flags: ConnectFlags, code: ReasonCode, properties: Properties | None
+    ) -> None:
+        if not code.is_failure and not flags.session_present:
+            session_lost()
+        aiomqtts(client, userdata, flags, code, properties)
+
+    paho.on_connect = on_connect
 
 
 def _client(config: MqttConfig) -> aiomqtt.Client:

@@ -92,7 +92,7 @@ class MqttService:
         while not stop.is_set():
             began = self._clock.seconds()
             try:
-                async with connect(self._config, self._deliver) as connection:
+                async with connect(self._config, self._deliver, self._bridge.forget) as connection:
                     self._connection = connection
                     log.info("broker connected", extra={"host": self._config.host, "port": self._config.port})
                     await connection.lost()

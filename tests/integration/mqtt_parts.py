@@ -63,6 +63,10 @@ class Broker:
         self._process.wait(20)
         self._process = None
 
+    def forget(self) -> None:
+        """Lose the state file. Only while it is stopped."""
+        (self._data / "mosquitto.db").unlink()
+
     def purge(self) -> None:
         if self._process is not None:
             self.end(signal.SIGKILL)

@@ -257,6 +257,22 @@ async def test_a_device_that_does_not_answer_is_a_deadline_and_its_command_expir
         assert late.stdout == b""
 
 
+async def test_a_broker_that_lost_its_state_is_subscribed_to_anew(
+    broker: Broker, running: Running, sink: FakeSink, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(broker) as service:
+        for _ in range(2):
+            for number in range(1, 4):
+                broker.publish("devices/d/temp", "-m", "4.0")
+                await until(lambda n=number: len(sink.messages) % 3 == n % 3, "the next record")  # type: ignore[misc]
+            caplog.clear()
+            broker.end(signal.SIGTERM)
+            broker.forget()
+            await broker.start()
+            await until(lambda: "broker is away" in caplog.text and service.connected, "the bridge to come back")
+    assert len(sink.messages) == 6
+
+
 async def test_malformed_messages_are_passed_over_and_what_follows_arrives(
     broker: Broker, running: Running, sink: FakeSink
 ) -> None:

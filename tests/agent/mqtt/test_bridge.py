@@ -148,6 +148,19 @@ async def test_a_packet_id_used_again_for_something_else_is_not_a_copy(bench):
     assert [m.payload for m in bench.sink.messages] == [b"old", b"new"]
 
 
+async def test_in_a_new_session_packet_ids_say_nothing_of_the_old_one(bench):
+    bench.deliver(message(1))
+    await bench.turn()
+    bench.deliver(message(2))
+    bench.bridge.forget()
+    later = FakeConnection()
+    # mosquitto marks all that it had queued as redelivered, also what it never sent.
+    bench.deliver(message(1, redelivered=True), message(2, redelivered=True), connection=later)
+    await bench.turn()
+    assert [m.packet_id for m in bench.sink.messages] == [1, 2, 1, 2]
+    assert later.acknowledged == [1, 2]
+
+
 async def test_a_repeated_value_is_not_a_copy(bench):
     bench.deliver(message(1), message(1))
     await bench.turn()
