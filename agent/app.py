@@ -1,5 +1,7 @@
 """The one place where concrete things meet: builds the services of a configuration and runs them."""
 
+import asyncio
+import logging
 import os
 import random
 import uuid
@@ -29,6 +31,11 @@ from agent.sandbox import Sandbox
 from agent.spool.record import Draft
 from agent.spool.spool import Spool, open_spool
 from agent.telemetry.sampler import TelemetryService
+
+log = logging.getLogger(__name__)
+
+# Well below systemd's start timeout: a launcher that is away must not keep the agent from starting.
+_LAUNCHER_SECONDS = 20.0
 
 
 def _recorder(spool: Spool, clock: Clock) -> Sink:
@@ -103,8 +110,15 @@ class App:
             await self._spool.close()
 
     async def _ready(self) -> None:
-        """READY means: desired state is in force and every job is re-adopted."""
-        await self._jobs.recovered.wait()
+        """READY means: desired state is in force and every job is re-adopted, or the launcher is away.
+
+        Without the launcher there are no jobs, but devices, telemetry and central go on; it is tried for ever.
+        """
+        try:
+            async with asyncio.timeout(_LAUNCHER_SECONDS):
+                await self._jobs.recovered.wait()
+        except TimeoutError:
+            log.warning("ready without the launcher: no job can be started or found again until it answers")
         attributes = {"version": __version__, "pid": str(os.getpid())}
         if self._aside is not None:
             attributes["spool_set_aside"] = str(self._aside)

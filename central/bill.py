@@ -51,14 +51,19 @@ def add_up(samples: Iterable[tuple[str, UsageSample | None]]) -> Bill:
     """The bill from (spool epoch, sample) in the order in which they came; None stands for a gap.
 
     The chain begins at index 1 with hash 0, and may begin again only with a new epoch: a box that was set up anew.
+    A node that died between recording a sample and noting that it had records the same sample again: it counts once.
     """
     bill, epoch, index, last, valid = Bill(), None, 0, ZERO_HASH, True
+    counted: dict[int, UsageSample] = {}
     for sample_epoch, sample in samples:
         if sample is None:
             valid = False
             continue
         if sample_epoch != epoch and sample.chain_index == 1:
-            index, last = 0, ZERO_HASH
+            index, last, counted = 0, ZERO_HASH, {}
+        if counted.get(sample.chain_index) == sample:
+            continue
+        counted[sample.chain_index] = sample
         valid &= sample.chain_index == index + 1 and sample.chain_hash == chain_hash(last, sample)
         epoch, index, last = sample_epoch, sample.chain_index, sample.chain_hash
         bill = Bill(

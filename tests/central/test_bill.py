@@ -57,6 +57,14 @@ def test_changing_dropping_or_swapping_any_sample_breaks_the_chain(count: int, d
         assert not add_up(broken).chain_valid
 
 
+@given(st.integers(1, 20), st.data())
+def test_a_sample_that_came_again_counts_once(count: int, data: st.DataObject) -> None:
+    samples = chain(count)
+    again = data.draw(st.integers(0, count - 1))
+    repeated = samples[: count - again] + samples[count - again - 1 :]
+    assert add_up(repeated) == add_up(samples)
+
+
 def test_a_gap_breaks_it_too() -> None:
     assert not add_up([*chain(2), ("e1", None)]).chain_valid
 
@@ -67,4 +75,6 @@ def test_a_new_spool_may_go_on_or_begin_anew_and_the_same_spool_may_not() -> Non
     assert last is not None
     assert add_up(first + chain(2, "e2", last.chain_hash, 4)).chain_valid
     assert add_up(first + chain(2, "e2")).chain_valid
-    assert not add_up(first + chain(2, "e1")).chain_valid
+    other = sample(1, cpu=99)
+    other.chain_hash = chain_hash(ZERO_HASH, other)
+    assert not add_up([*first, ("e1", other)]).chain_valid
