@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from agent import __version__
+from agent.deferred import defer_unused
 from agent.errors import EdgeError
 
 DEFAULT_CONFIG = Path("/etc/edge-agent/agent.toml")
@@ -27,6 +28,7 @@ def _parser(wanted: str | None) -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
+    defer_unused()  # before a verb imports what would load it all
     words = sys.argv[1:] if argv is None else argv
     wanted = next((word for word in words if word in VERBS), None)
     args = _parser(wanted).parse_args(words)

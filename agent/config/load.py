@@ -3,7 +3,6 @@
 Every problem of a file is reported at once, one line each: `FILE:LINE: [section] key: reason; allowed: ...`.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass, fields
@@ -177,6 +176,8 @@ def _quoted(value: object) -> str:
 
 
 def _meant(word: str, known: Iterable[str]) -> str:
+    import difflib  # noqa: PLC0415  only a mistake pays for it
+
     close = difflib.get_close_matches(word, list(known), n=1) or difflib.get_close_matches(word.upper(), known, n=1)
     return f", did you mean {close[0]!r}?" if close else ""
 

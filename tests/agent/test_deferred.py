@@ -1,0 +1,88 @@
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from agent.deferred import defer
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def spare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module inside a package, that nobody has imported; it says how often it was loaded."""
+    package = tmp_path / "spare_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "part.py").write_text("import builtins\nbuiltins.spare_loads += 1\nVALUE = 7\nSelf = 'the real one'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("builtins.spare_loads", 0, raising=False)
+    yield "spare_package.part"
+    for name in ("spare_package", "spare_package.part"):
+        sys.modules.pop(name, None)
+
+
+def loads() -> int:
+    import builtins
+
+    return builtins.spare_loads
+
+
+def test_importing_a_deferred_module_by_either_form_does_not_load_it(spare: str) -> None:
+    defer(spare)
+    import spare_package.part
+    from spare_package import part
+
+    assert isinstance(part, types.ModuleType)
+    assert part is spare_package.part
+    assert not hasattr(part, "__path__")
+    assert loads() == 0
+
+
+def test_the_first_use_loads_the_real_module_once_and_every_importer_sees_it(spare: str) -> None:
+    defer(spare)
+    from spare_package import part
+
+    assert part.VALUE == 7
+    assert part.VALUE == 7
+    assert loads() == 1
+    assert sys.modules[spare].__file__ is not None
+    import spare_package.part
+
+    assert spare_package.part is sys.modules[spare]
+
+
+def test_a_missing_attribute_is_missing_as_in_the_real_module(spare: str) -> None:
+    defer(spare)
+    with pytest.raises(ImportError, match="cannot import name 'absent'"):
+        from spare_package.part import absent  # noqa: F401
+
+
+def test_what_is_known_does_not_load_the_module(spare: str) -> None:
+    defer(spare, {"Self": "known"})
+    from spare_package.part import Self
+
+    assert (Self, loads()) == ("known", 0)
+
+
+def test_a_module_that_is_there_stays(spare: str) -> None:
+    import spare_package.part as there
+
+    defer(spare)
+    assert sys.modules[spare] is there
+
+
+def test_the_daemon_loads_nothing_that_only_an_unused_feature_of_a_library_needs() -> None:
+    """A library that begins to use one of these costs the store up to 1.3 MB: this says so."""
+    code = (
+        "import sys; from agent.deferred import defer_unused; defer_unused(); import agent.cli.run; "
+        "print(*(n for n in ('http.client', 'email.message', 'google.protobuf.text_format', 'difflib', "
+        "'importlib.resources') if n in sys.modules), getattr(sys.modules['typing_extensions'], '__file__', ''))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT,
+        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}", "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+    assert done.stdout.strip() == ""
