@@ -154,7 +154,10 @@ def forget_previous(state_dir: Path) -> None:
 
 
 def revert(state_dir: Path) -> Identity | None:
-    """Back to the previous identity, because central refuses the new one; None when there is no other."""
+    """Back to the previous identity, because central refuses the new one; None when there is no other.
+
+    Raises StorageError, CorruptError, ConfigError: the new one stays in force.
+    """
     root = state_dir / "identity"
     try:
         target = (root / "previous").readlink().name
@@ -164,6 +167,8 @@ def revert(state_dir: Path) -> Identity | None:
         _point(root, "current", target)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise StorageError(f"the previous identity can't be put back: {error}") from error
     return identity
 
 

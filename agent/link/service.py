@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 _PULSE_SECONDS = 3.0
 # A certificate is looked at this often; its life is counted in days.
 _RENEWAL_CHECK_SECONDS = 600.0
+# A session that ends sooner counts as a failed attempt: a central that welcomes a node only to refuse what it sends
+# would otherwise be dialled, and its audit trail filled, without any pause.
+_SETTLED_SECONDS = 10.0
 
 
 class _RenewedError(EdgeError):
@@ -73,8 +77,8 @@ class LinkService:
     async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         attempt = 0
         while not stop.is_set():
-            was_connected = await self._connection(stop, beat)
-            attempt = 0 if was_connected else attempt + 1
+            settled = await self._connection(stop, beat)
+            attempt = 0 if settled else attempt + 1
             seconds = full_jitter(
                 attempt,
                 base_seconds=self._config.backoff_base_seconds,
@@ -84,13 +88,13 @@ class LinkService:
             await self._pause(seconds, stop, beat)
 
     async def _connection(self, stop: asyncio.Event, beat: Callable[[], None]) -> bool:
-        """One session from dialling to its end. True if central had welcomed it."""
-        welcomed = False
+        """One session from dialling to its end. True if it had lasted a while."""
+        welcomed_at = math.inf
         cause: BaseException | None = None
 
         def on_welcome() -> None:
-            nonlocal welcomed
-            welcomed = self._connected = True
+            nonlocal welcomed_at
+            welcomed_at, self._connected = self._clock.seconds(), True
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -103,7 +107,7 @@ class LinkService:
         finally:
             self._connected = False
         await self._explain(cause)
-        return welcomed
+        return self._clock.seconds() - welcomed_at >= _SETTLED_SECONDS
 
     async def _explain(self, cause: BaseException | None) -> None:
         """Say why the session ended; a refusal goes to the audit trail, once for each new reason."""
@@ -123,7 +127,12 @@ class LinkService:
             except StorageError as error:
                 log.warning("refusal not audited", extra={"reason": error})
         # A certificate that never completed a session may be the fault: the one before it is still there.
-        if (previous := identity_store.revert(self._state_dir)) is not None:
+        try:
+            previous = identity_store.revert(self._state_dir)
+        except EdgeError as error:
+            log.warning("can't go back to the certificate before", extra={"reason": error})
+            return
+        if previous is not None:
             log.warning("central refuses the new certificate, going back to the one before")
             self._identity = previous
 
@@ -160,9 +169,13 @@ class LinkService:
                 group.create_task(lane.write(), name="lane.write")
             group.create_task(down.run(), name="downlink")
             group.create_task(up.run(), name="uplink")
-            group.create_task(self._renewal(channel), name="renewal")
+            group.create_task(self._renewal(channel, control.welcome), name="renewal")
 
-    async def _renewal(self, channel: grpc.aio.Channel) -> None:
+    async def _renewal(self, channel: grpc.aio.Channel, welcome: control_pb2.Welcome) -> None:
+        # Central's time, not this box's: central judges the certificate. By a clock that is weeks ahead each new one
+        # would be due at once, by one that stands still none ever.
+        ahead_nano = (welcome.server_time_unix_nano or self._clock.wall_nano()) - self._clock.boottime_nano()
+
         async def call(csr_der: bytes) -> tuple[list[bytes], list[bytes]]:
             stub = control_pb2_grpc.ControlStub(channel)
             try:
@@ -176,7 +189,7 @@ class LinkService:
         draw = self._draw()
         while True:
             life = (self._identity.not_before_unix_nano, self._identity.not_after_unix_nano)
-            if renew.due(*life, self._clock.wall_nano(), draw):
+            if renew.due(*life, ahead_nano + self._clock.boottime_nano(), draw):
                 try:
                     self._identity = await renew.renew(self._state_dir, self._identity, call)
                 except EdgeError as error:

@@ -6,6 +6,7 @@ from typing import cast
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from agent.errors import AwayError
@@ -52,7 +53,7 @@ class Lane:
                 frame = await self._call.read()
                 if frame is grpc.aio.EOF:
                     break
-                yield cast("control_pb2.CentralFrame", frame)
+                yield _parsed(frame)
         except grpc.aio.AioRpcError as error:
             raise await why_ended(self._call) from error
         except asyncio.CancelledError:
@@ -84,11 +85,18 @@ async def open_lane(channel: grpc.aio.Channel, hello: control_pb2.Hello, *, time
         raise
     if frame is grpc.aio.EOF:
         raise await why_ended(call)
-    first = cast("control_pb2.CentralFrame", frame)
+    first = _parsed(frame)
     if first.WhichOneof("frame") != "welcome":
         call.cancel()
         raise AwayError(f"central began with {first.WhichOneof('frame')} instead of welcome")
     return Lane(call, first.welcome)
+
+
+def _parsed(frame: object) -> control_pb2.CentralFrame:
+    # grpc.aio logs bytes that are no message, and hands out None in its place.
+    if frame is None:
+        raise AwayError("central sent something that is no CentralFrame")
+    return cast("control_pb2.CentralFrame", frame)
 
 
 async def why_ended(call: Call) -> AwayError:
@@ -103,7 +111,10 @@ async def why_ended(call: Call) -> AwayError:
 
 def _reason(raw: bytes) -> str:
     info = error_details_pb2.ErrorInfo()
-    for detail in status_pb2.Status.FromString(raw).details:
-        if detail.Unpack(info):
-            return info.reason
+    try:
+        for detail in status_pb2.Status.FromString(raw).details:
+            if detail.Unpack(info):
+                return info.reason
+    except DecodeError:
+        pass
     return "?"

@@ -16,6 +16,10 @@ from agent.model import RecordClass
 from agent.spool.spool import Spool
 from storeedge.v1 import control_pb2
 
+# Bounds of Welcome.window_bytes. `_resume` sends up to a few hundred bytes before acks are read: a window of less than
+# that would wait for itself.
+_LEAST_WINDOW_BYTES, _MOST_WINDOW_BYTES = 64 << 10, 16 << 20
+
 
 class Uplink:
     """For one open lane; `run` ends with AwayError when the lane does."""
@@ -23,8 +27,8 @@ class Uplink:
     def __init__(self, lane: Lane, spool: Spool, config: LinkConfig, clock: Clock) -> None:
         self._lane, self._spool, self._config, self._clock = lane, spool, config, clock
         self._sent: dict[RecordClass, int] = {}
-        self._unacked: dict[RecordClass, deque[tuple[int, int]]] = {c: deque() for c in RecordClass}
-        self._window_bytes = lane.welcome.window_bytes
+        self._unacked: dict[int, deque[tuple[int, int]]] = {c: deque() for c in RecordClass}
+        self._window_bytes = min(max(lane.welcome.window_bytes, _LEAST_WINDOW_BYTES), _MOST_WINDOW_BYTES)
         self._in_flight_bytes = 0
         self._acked = asyncio.Event()
 
@@ -36,7 +40,7 @@ class Uplink:
 
     async def _resume(self) -> None:
         """Begin behind what central holds, wherever the last session ended."""
-        stored = {RecordClass(p.record_class): p.seq for p in self._lane.welcome.stored}
+        stored = {int(p.record_class): p.seq for p in self._lane.welcome.stored}
         for view in self._spool.view().classes:
             have = stored.get(view.record_class, 0)
             if have >= view.next_seq:
@@ -86,7 +90,8 @@ class Uplink:
 
     async def _receive(self) -> None:
         async for frame in self._lane.frames():
-            if frame.WhichOneof("frame") == "ack":
+            # A class that this agent doesn't know is none that it sent; the wire is additive.
+            if frame.WhichOneof("frame") == "ack" and frame.ack.record_class in self._unacked:
                 await self._on_ack(RecordClass(frame.ack.record_class), frame.ack.seq)
 
     async def _on_ack(self, record_class: RecordClass, seq: int) -> None:

@@ -90,6 +90,21 @@ def test_a_refused_identity_gives_way_to_the_previous_one(tmp_path: Path) -> Non
     assert names(tmp_path) == ["000001", "current"]
 
 
+def test_a_disk_that_keeps_the_previous_one_from_being_put_back_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, b"1")
+    second = install(tmp_path, b"2")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, "_point", full)
+    with pytest.raises(StorageError, match="No space left"):
+        store.revert(tmp_path)
+    assert store.load(tmp_path) == second
+
+
 def test_a_failed_making_leaves_nothing(tmp_path: Path) -> None:
     install(tmp_path)
 
