@@ -76,6 +76,10 @@ def _process(request: JobRequest, init: Path) -> dict[str, Any]:
         "rlimits": [
             {"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024},
             {"type": "RLIMIT_CORE", "hard": 0, "soft": 0},
+            # The kernel counts these two against root of the host as well, who made the user namespace: a job that
+            # took all that is root's left no timer to the host's own daemons. 32 jobs stay far below root's limits.
+            {"type": "RLIMIT_SIGPENDING", "hard": 64, "soft": 64},  # timers and queued signals
+            {"type": "RLIMIT_MSGQUEUE", "hard": 4096, "soft": 4096},  # bytes of POSIX message queues
         ],
         "noNewPrivileges": True,
         "oomScoreAdj": 500,  # always set: conmon's own, -1000, must not be inherited
