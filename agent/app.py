@@ -27,6 +27,7 @@ from agent.model import Body, Desired, DeviceMessage, Event, Sink
 from agent.mqtt.service import MqttService
 from agent.mqtt.topics import compile_rules
 from agent.runtime.serve import serve
+from agent.runtime.service import Service
 from agent.sandbox import Sandbox
 from agent.spool.record import Draft
 from agent.spool.spool import Spool, open_spool
@@ -72,6 +73,7 @@ class App:
         )
         self._record = _recorder(self._spool, clock)
         self._state_dir = state_dir
+        self._runs_jobs = config.jobs.enabled
         self._sandbox = Sandbox(config.jobs.launcher_socket)
         self._launcher_facts: dict[str, str] = {}
         self._jobs = JobsService(config.jobs, state_dir, self._sandbox, self._record, clock)
@@ -103,9 +105,9 @@ class App:
         # Before any service runs: a rule that keeps data in the store must stand before the first message comes.
         await self._wanted.restore()
         try:
-            await serve(
-                [self._jobs, self._mqtt, self._telemetry, self._link, self._api], clock=self._clock, ready=self._ready
-            )
+            jobs: list[Service] = [self._jobs] if self._runs_jobs else []
+            others: list[Service] = [self._mqtt, self._telemetry, self._link, self._api]
+            await serve([*jobs, *others], clock=self._clock, ready=self._ready)
         finally:
             await self._spool.close()
 
@@ -114,16 +116,24 @@ class App:
 
         Without the launcher there are no jobs, but devices, telemetry and central go on; it is tried for ever.
         """
+        if self._runs_jobs:
+            await self._recover()
+        attributes = {"version": __version__, "pid": str(os.getpid())}
+        if self._aside is not None:
+            attributes["spool_set_aside"] = str(self._aside)
+        try:
+            await self._record([Event("node.started", attributes=attributes), *take_refusals(self._state_dir)])
+        except StorageError as error:  # a full disk must not keep the agent from starting
+            log.warning("start not recorded", extra={"reason": error})
+        else:
+            forget_refusals(self._state_dir)
+
+    async def _recover(self) -> None:
         try:
             async with asyncio.timeout(_LAUNCHER_SECONDS):
                 await self._jobs.recovered.wait()
         except TimeoutError:
             log.warning("ready without the launcher: no job can be started or found again until it answers")
-        attributes = {"version": __version__, "pid": str(os.getpid())}
-        if self._aside is not None:
-            attributes["spool_set_aside"] = str(self._aside)
-        await self._record([Event("node.started", attributes=attributes), *take_refusals(self._state_dir)])
-        forget_refusals(self._state_dir)
         try:
             facts = await self._sandbox.hello()
         except (AwayError, RefusedError) as error:
@@ -133,7 +143,8 @@ class App:
 
     async def _apply(self, desired: Desired) -> None:
         self._mqtt.apply_rules(desired.rules)
-        await self._jobs.apply(desired)
+        if self._runs_jobs:
+            await self._jobs.apply(desired)
 
     def _sources(self) -> Sources:
         return Sources(
