@@ -250,7 +250,7 @@ async def test_a_device_that_does_not_answer_is_a_deadline_and_its_command_expir
         broker.publish("devices/door/status", "-m", "online")
         await until(lambda: bool(service.devices()), "the door to be seen")
         with pytest.raises(RefusedError, match="has not answered open") as refused:
-            await service.send_command("door", "open", b"", 1.0, "")
+            await service.send_command("door", "open", b"wide", 1.0, "")
         assert refused.value.reason == "DEADLINE"
         await asyncio.sleep(1.2)  # MQTT counts a message's expiry in whole seconds
         late = subprocess.run([*subscribe, "-W", "1"], check=False, capture_output=True, timeout=20)
