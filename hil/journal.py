@@ -35,11 +35,12 @@ def line(entry: dict[str, Any]) -> str:
 def faults(entries: Iterable[dict[str, Any]], expected_units: Iterable[str] = ()) -> list[str]:
     """A line for each fault; what happened to an expected unit is none."""
     expected = set(expected_units)
-    return [
-        f"{what}: {line(entry)}"
-        for entry in entries
-        if (what := _fault(entry)) and (entry.get("UNIT") or entry.get("_SYSTEMD_UNIT")) not in expected
-    ]
+    return [f"{what}: {line(entry)}" for entry in entries if (what := _fault(entry)) and _unit(entry) not in expected]
+
+
+def _unit(entry: dict[str, Any]) -> str:
+    """Whom an entry is about: a core dump and systemd's own words are about another unit than the one that says it."""
+    return str(entry.get("COREDUMP_UNIT") or entry.get("UNIT") or entry.get("_SYSTEMD_UNIT") or "")
 
 
 def _fault(entry: dict[str, Any]) -> str:

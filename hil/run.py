@@ -3,8 +3,10 @@
 TARGET names a file of hil/env. The report stays in hil/report/TARGET: junit.xml, the console, a journal per test.
 """
 
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,7 +32,25 @@ def main(arguments: list[str]) -> int:
             environment["LG_HIL_IMAGE"] = str(cache.image(cache.root()))
         command = [sys.executable, "-m", "pytest", "-c", str(HERE / "pytest.ini"), "-v"]
         command += [f"--lg-env={HERE}/env/{target}.yaml", f"--lg-log={report}", f"--junitxml={report}/junit.xml"]
-        return subprocess.run([*command, *rest], env=environment, cwd=HERE, check=False).returncode
+        code = _run([*command, *rest], environment)
+    _tell(report)
+    return code
+
+
+def _run(command: list[str], environment: dict[str, str]) -> int:
+    """pytest switches the board off when it is interrupted: it is told, waited for, and never killed."""
+    suite = subprocess.Popen(command, env=environment, cwd=HERE)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to both of us
+    signal.signal(signal.SIGTERM, lambda *_: suite.send_signal(signal.SIGINT))
+    return suite.wait()
+
+
+def _tell(report: Path) -> None:
+    times = report / "times.json"
+    if times.exists():
+        for what, seconds in json.loads(times.read_text()).items():
+            print(f"hil: {what:<32} {seconds:6.1f} s", file=sys.stderr)
+    print(f"hil: report in {report}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from hil.board import status, until
 from hil.central import Central
 from hil.suite.conftest import NODE
@@ -37,6 +39,15 @@ def test_the_launcher_runs_and_holds_no_internet_socket(enrolled: Any) -> None:
 def test_the_broker_listens_on_loopback_only(enrolled: Any) -> None:
     listening = enrolled.run_check("ss -Hltn sport = :1883")
     assert [line.split()[3] for line in listening] == ["127.0.0.1:1883"]
+
+
+@pytest.mark.expects("edge-agent.service")
+def test_an_agent_that_hangs_is_ended_by_the_watchdog_and_comes_back(enrolled: Any, central: Central) -> None:
+    before = enrolled.run_check("systemctl show -P MainPID edge-agent")
+    enrolled.run_check("systemctl kill -s STOP --kill-whom=main edge-agent")
+    until(lambda: enrolled.run_check("systemctl show -P MainPID edge-agent") not in (before, ["0"]), "a new process")
+    until(lambda: enrolled.run("systemctl is-active --quiet edge-agent")[2] == 0, "it to be ready")
+    until(lambda: central.connected(NODE), "it to be connected")
 
 
 def test_telemetry_of_the_board_reaches_central(enrolled: Any, central: Central) -> None:  # noqa: ARG001
