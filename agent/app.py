@@ -88,7 +88,7 @@ class App:
             version=__version__,
             spool=self._spool,
             wanted=self._wanted,
-            answer=api.answer,
+            answer=api.relay,
             record=self._record,
             clock=clock,
             draw=random.random,

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,14 @@ class _Handler(grpc.GenericRpcHandler):
 
         async def stream(request: bytes, context: Context) -> AsyncIterator[bytes]:
             try:
-                async for reply in self._api.answer(name, request, self._principal(context)):
-                    yield reply
+                async with aclosing(self._api.answer(name, request, self._principal(context))) as replies:
+                    async for reply in replies:
+                        yield reply
             except EdgeError as error:
                 await self._abort(context, error)
+            except Exception:
+                log.exception("call failed", extra={"method": name})
+                await self._abort(context, RefusedError("INTERNAL", "the agent failed; its log has the reason"))
 
         async def unary(request: bytes, context: Context) -> bytes:
             return b"".join([reply async for reply in stream(request, context)])

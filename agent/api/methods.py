@@ -47,10 +47,13 @@ Handler = Callable[[Sources, Message], AsyncIterator[Message]]
 
 @dataclass(frozen=True, slots=True)
 class Method:
+    """`acts`: it changes something, so that it must stand in the audit trail before it begins."""
+
     request: type[Message]
     handler: Handler
     roles: frozenset[str]
     streams: bool = False
+    acts: bool = False
 
 
 async def _get_node(sources: Sources, _: Message) -> AsyncIterator[Message]:
@@ -158,9 +161,20 @@ async def _get_spool(sources: Sources, _: Message) -> AsyncIterator[Message]:
 METHODS = {
     "GetNode": Method(agent_pb2.GetNodeRequest, _get_node, EVERYBODY),
     "ListJobs": Method(agent_pb2.ListJobsRequest, _list_jobs, EVERYBODY),
-    "StopJob": Method(agent_pb2.StopJobRequest, _stop_job, EVERYBODY),
+    "StopJob": Method(agent_pb2.StopJobRequest, _stop_job, EVERYBODY, acts=True),
     "StreamLogs": Method(agent_pb2.StreamLogsRequest, _stream_logs, EVERYBODY, streams=True),
     "ListDevices": Method(agent_pb2.ListDevicesRequest, _list_devices, EVERYBODY),
-    "SendDeviceCommand": Method(agent_pb2.SendDeviceCommandRequest, _send_device_command, EVERYBODY),
+    "SendDeviceCommand": Method(agent_pb2.SendDeviceCommandRequest, _send_device_command, EVERYBODY, acts=True),
     "GetSpool": Method(agent_pb2.GetSpoolRequest, _get_spool, EVERYBODY),
 }
+
+
+def target_of(request: Message) -> str:
+    """What a request is about, for the audit trail; empty for the node itself."""
+    match request:
+        case agent_pb2.StopJobRequest() | agent_pb2.StreamLogsRequest():
+            return request.job
+        case agent_pb2.SendDeviceCommandRequest():
+            return f"{request.device}/{request.name}"
+        case _:
+            return ""

@@ -1,52 +1,77 @@
 """AgentService once, whatever door a call came through: role, request, answer, audit."""
 
+import asyncio
+import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
-from agent.api.methods import CENTRAL, LOCAL, METHODS, OPERATOR, Sources
-from agent.errors import EdgeError, RefusedError
+from agent.api.methods import CENTRAL, LOCAL, METHODS, OPERATOR, Method, Sources, target_of
+from agent.errors import EdgeError, RefusedError, StorageError
 from agent.model import AuditEntry, Sink
+
+log = logging.getLogger(__name__)
 
 _OPERATOR = re.compile(r"spiffe://([^/]+)/operator/[^/]+")
 _CENTRAL = re.compile(r"spiffe://([^/]+)/central")
 
 
 class AgentApi:
-    """`answer` is what the tunnel calls; doors.py puts it behind gRPC."""
+    """`answer` is what doors.py puts behind gRPC; `relay` is what the tunnel calls."""
 
     def __init__(self, sources: Sources, *, trust_domain: str, record: Sink) -> None:
         self._sources, self._trust_domain, self._record = sources, trust_domain, record
 
-    async def answer(self, method: str, payload: bytes, principal: str) -> AsyncIterator[bytes]:
-        """Serialised replies. Raises RefusedError with a reason of agent.errors.REASONS, or another EdgeError."""
-        outcome, detail = "ok", ""
+    def relay(self, method: str, payload: bytes, principal: str) -> AsyncGenerator[bytes]:
+        """`answer` for a caller whom central names: itself or an operator, never somebody at the store's own socket."""
+        named = principal if principal.startswith("spiffe://") else f"central names {principal!r}"
+        return self.answer(method, payload, named)
+
+    async def answer(self, method: str, payload: bytes, principal: str) -> AsyncGenerator[bytes]:
+        """Serialised replies. Raises RefusedError with a reason of agent.errors.REASONS, or another EdgeError.
+
+        Close it: how a call ended is written down when the generator ends. What acts is written down before, too, as
+        "asked"; a trail that takes nothing refuses it (StorageError). What only reads is answered all the same: a full
+        disk is when people must be able to look.
+        """
+        target, outcome, detail = "", "ok", ""
         try:
-            async for reply in self._replies(method, payload, principal):
-                yield reply
+            entry, request = self._admit(method, payload, principal)
+            target = target_of(request)
+            if entry.acts:
+                await self._record([AuditEntry(principal, f"call.{method}", target, "asked")])
+            async for reply in entry.handler(self._sources, request):
+                yield reply.SerializeToString()
         except RefusedError as error:
             outcome, detail = error.reason, str(error)
             raise
         except EdgeError as error:
             outcome, detail = "AWAY", str(error)
             raise
+        except (asyncio.CancelledError, GeneratorExit):
+            outcome = "CANCELLED"
+            raise
+        except BaseException:
+            outcome = "INTERNAL"
+            raise
         finally:
-            await self._record([AuditEntry(principal[:256], f"call.{method[:58]}", "", outcome, detail)])
+            try:
+                await self._record([AuditEntry(principal, f"call.{method}", target, outcome, detail)])
+            except StorageError as error:
+                log.warning("call not audited", extra={"actor": principal, "method": method, "reason": error})
 
-    async def _replies(self, method: str, payload: bytes, principal: str) -> AsyncIterator[bytes]:
+    def _admit(self, method: str, payload: bytes, principal: str) -> tuple[Method, Message]:
         entry = METHODS.get(method)
         if entry is None:
-            raise RefusedError("UNIMPLEMENTED", f"no method {method!r}; there are {', '.join(METHODS)}")
+            raise RefusedError("UNIMPLEMENTED", f"no method {method[:64]!r}; there are {', '.join(METHODS)}")
         role = self._role(principal)
         if role not in entry.roles:
-            raise RefusedError("PERMISSION_DENIED", f"{principal} may not call {method}")
+            raise RefusedError("PERMISSION_DENIED", f"{principal[:256]} may not call {method}")
         try:
-            request = entry.request.FromString(payload)
+            return entry, entry.request.FromString(payload)
         except DecodeError as error:
             raise RefusedError("BAD_REQUEST", f"payload is no {entry.request.DESCRIPTOR.full_name}") from error
-        async for reply in entry.handler(self._sources, request):
-            yield reply.SerializeToString()
 
     def _role(self, principal: str) -> str:
         if principal.startswith("local:"):

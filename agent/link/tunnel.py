@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from agent.errors import REASONS, EdgeError, RefusedError
@@ -12,7 +13,7 @@ from storeedge.v1 import control_pb2
 log = logging.getLogger(__name__)
 
 # method, serialised request, principal -> serialised replies. Raises EdgeError.
-Answer = Callable[[str, bytes, str], AsyncIterator[bytes]]
+Answer = Callable[[str, bytes, str], AsyncGenerator[bytes]]
 Send = Callable[[control_pb2.AgentFrame], Awaitable[None]]
 
 MAX_CALLS = 64
@@ -70,11 +71,13 @@ class Tunnel:
 
     async def _replies(self, call: control_pb2.Call) -> None:
         async with asyncio.timeout(min(call.deadline_milli, 86_400_000) / 1000):
-            async for payload in self._answer(call.method, call.payload, call.principal):
-                if len(payload) > MAX_REPLY_BYTES:
-                    raise RefusedError("NO_ROOM", f"a reply of {len(payload)} bytes is over {MAX_REPLY_BYTES}")
-                await self._calls[call.id].credit.acquire()
-                await self._send(control_pb2.AgentFrame(call_reply=control_pb2.CallReply(id=call.id, payload=payload)))
+            async with aclosing(self._answer(call.method, call.payload, call.principal)) as replies:
+                async for payload in replies:
+                    if len(payload) > MAX_REPLY_BYTES:
+                        raise RefusedError("NO_ROOM", f"a reply of {len(payload)} bytes is over {MAX_REPLY_BYTES}")
+                    await self._calls[call.id].credit.acquire()
+                    reply = control_pb2.CallReply(id=call.id, payload=payload)
+                    await self._send(control_pb2.AgentFrame(call_reply=reply))
 
     async def _end(self, call_id: int, reason: str, message: str) -> None:
         status = codec.status(reason, REASONS[reason], message) if reason != "OK" else None

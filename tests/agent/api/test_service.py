@@ -7,7 +7,7 @@ import pytest
 from agent.api.methods import METHODS, NodeFacts, Sources
 from agent.api.service import AgentApi
 from agent.clock import Clock
-from agent.errors import AwayError, RefusedError
+from agent.errors import AwayError, RefusedError, StorageError
 from agent.model import (
     AuditEntry,
     Body,
@@ -27,11 +27,14 @@ OPERATOR = "spiffe://td/operator/ada"
 class Store:
     """The services behind the API, as simple as can be."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, full: bool = False) -> None:
+        self.full = full
         self.audit: list[AuditEntry] = []
         self.stopped: list[str] = []
 
     async def record(self, bodies: Sequence[Body]) -> None:
+        if self.full:
+            raise StorageError("spool is full")
         self.audit += [b for b in bodies if isinstance(b, AuditEntry)]
 
     async def stop_job(self, job: str) -> None:
@@ -40,6 +43,8 @@ class Store:
         self.stopped.append(job)
 
     async def logs(self, job: str, tail_bytes: int, follow: bool) -> AsyncIterator[list[LogLine]]:
+        if job == "bug":
+            raise ZeroDivisionError
         yield [LogLine(1, False, b"a" * 40_000), LogLine(2, True, b"b" * 40_000), LogLine(3, False, b"c")]
 
     async def send_command(self, device: str, *_: object) -> tuple[bytes, int]:
@@ -89,7 +94,10 @@ async def test_central_operators_and_people_on_site_may_call_and_are_audited(pri
     store = Store()
     await store.call("StopJob", agent_pb2.StopJobRequest(job="cache").SerializeToString(), principal)
     assert store.stopped == ["cache"]
-    assert [(e.actor, e.action, e.outcome) for e in store.audit] == [(principal, "call.StopJob", "ok")]
+    assert [(e.actor, e.action, e.target, e.outcome) for e in store.audit] == [
+        (principal, "call.StopJob", "cache", "asked"),
+        (principal, "call.StopJob", "cache", "ok"),
+    ]
 
 
 async def test_a_refusal_of_a_service_is_the_callers_answer_and_in_the_audit_trail() -> None:
@@ -98,7 +106,9 @@ async def test_a_refusal_of_a_service_is_the_callers_answer_and_in_the_audit_tra
         await store.call("StopJob", agent_pb2.StopJobRequest(job="x").SerializeToString())
     with pytest.raises(AwayError):
         await store.call("SendDeviceCommand", agent_pb2.SendDeviceCommandRequest(device="d").SerializeToString())
-    assert [e.outcome for e in store.audit] == ["NOT_FOUND", "AWAY"]
+    assert [(e.target, e.outcome) for e in store.audit] == [
+        ("x", "asked"), ("x", "NOT_FOUND"), ("d/", "asked"), ("d/", "AWAY")
+    ]  # fmt: skip
 
 
 async def test_an_unknown_method_and_a_payload_that_is_no_request_are_refused_in_words() -> None:
@@ -112,3 +122,36 @@ async def test_a_long_log_is_cut_into_replies_that_fit_a_frame() -> None:
     replies = [agent_pb2.StreamLogsResponse.FromString(r) for r in await Store().call("StreamLogs")]
     assert [[line.time_unix_nano for line in reply.lines] for reply in replies] == [[1, 2], [3]]
     assert replies[0].lines[1].stderr
+
+
+async def test_what_acts_is_not_done_when_it_cannot_be_written_down() -> None:
+    store = Store(full=True)
+    with pytest.raises(StorageError):
+        await store.call("StopJob", agent_pb2.StopJobRequest(job="cache").SerializeToString())
+    assert store.stopped == []
+
+
+async def test_a_full_disk_keeps_nobody_from_looking() -> None:
+    (reply,) = await Store(full=True).call("GetSpool")
+    assert agent_pb2.GetSpoolResponse.FromString(reply).limit_bytes == 2
+
+
+@pytest.mark.parametrize("principal", ["local:uid=0", "local:socket", "", "agent"])
+async def test_central_can_name_nobody_on_site_as_the_caller(principal: str) -> None:
+    store = Store()
+    with pytest.raises(RefusedError) as refusal:
+        async for _ in store.api().relay("StopJob", b"", principal):
+            pass
+    assert refusal.value.reason == "PERMISSION_DENIED"
+    assert [e.actor for e in store.audit] == [f"central names {principal!r}"]
+    assert [r async for r in store.api().relay("ListJobs", b"", OPERATOR)]
+
+
+async def test_how_a_call_ended_is_in_the_trail_also_when_the_caller_left_or_the_agent_failed() -> None:
+    store = Store()
+    replies = store.api().answer("StreamLogs", agent_pb2.StreamLogsRequest(job="cache").SerializeToString(), OPERATOR)
+    await anext(replies)
+    await replies.aclose()
+    with pytest.raises(ZeroDivisionError):
+        await store.call("StreamLogs", agent_pb2.StreamLogsRequest(job="bug").SerializeToString())
+    assert [(e.target, e.outcome) for e in store.audit] == [("cache", "CANCELLED"), ("bug", "INTERNAL")]

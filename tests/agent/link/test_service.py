@@ -1,7 +1,7 @@
 """The link against a central that misbehaves: the node comes back, whatever ends a session."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ import pytest
 
 from agent.clock import Clock
 from agent.config.schema import LinkConfig
-from agent.errors import RefusedError
 from agent.identity import tls
 from agent.link import service
 from agent.link.service import LinkService
@@ -33,9 +32,8 @@ async def nothing(*_: object) -> None:
     pass
 
 
-async def no_answer(*_: object) -> AsyncIterator[bytes]:
-    raise RefusedError("UNIMPLEMENTED", "nobody calls here")
-    yield b""
+async def no_answer(method: str, *_: object) -> AsyncGenerator[bytes]:
+    yield method.encode()
 
 
 class Handler(grpc.GenericRpcHandler):

@@ -1,7 +1,7 @@
 """Calls through the session: credits, deadlines, cancellation, words for every failure."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from google.rpc import error_details_pb2
 
@@ -32,7 +32,7 @@ def call(method: str, *, call_id: int = 1, credit: int = 16, deadline_milli: int
     return control_pb2.Call(id=call_id, method=method, deadline_milli=deadline_milli, principal="p", credit=credit)
 
 
-async def answer(method: str, payload: bytes, principal: str) -> AsyncIterator[bytes]:
+async def answer(method: str, payload: bytes, principal: str) -> AsyncGenerator[bytes]:
     match method:
         case "Count":
             for n in range(4):
