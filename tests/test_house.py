@@ -86,8 +86,8 @@ def test_every_unit_test_stands_where_its_subject_does() -> None:
         if not path.name.startswith("test_"):
             continue
         subject = TOP / path.relative_to("tests").with_name(path.name.removeprefix("test_"))
-        package = subject.with_suffix("")
-        if not subject.exists() and not package.is_dir():
+        package, entry = subject.with_suffix(""), subject.with_name(f"__{subject.stem}__.py")
+        if not subject.exists() and not package.is_dir() and not entry.exists():
             strays.append(name)
     assert strays == []
 
@@ -109,11 +109,11 @@ def test_every_dependency_is_decided_somewhere() -> None:
 
 
 def test_no_file_outgrows_a_head() -> None:
-    """About 350 lines; a file that must be longer says so here."""
-    allowed = {"proto"}
+    """About 350 lines; a test file is a list of sentences, each read alone, and may have 500."""
     long = [
         f"{name}: {lines}"
         for name in tracked("*.py")
-        if Path(name).parts[0] not in allowed and (lines := len((TOP / name).read_text().splitlines())) > 350
+        if not name.startswith("proto/")
+        and (lines := len((TOP / name).read_text().splitlines())) > (500 if name.startswith("tests/") else 350)
     ]
     assert long == []
