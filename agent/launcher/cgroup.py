@@ -13,6 +13,7 @@ from agent.launcher.protocol import LauncherError, Usage
 _CONTROLLERS = ("cpu", "memory", "pids")
 _LEAF = "launcher"
 _CLEAR_SECONDS = 5.0
+_BATCH = 64  # descriptors open at a time
 
 
 def find(name: str, mountinfo: str, own: str) -> Tree:
@@ -21,6 +22,8 @@ def find(name: str, mountinfo: str, own: str) -> Tree:
     A plain name is a cgroup below our own on v2, which systemd delegated to us, and below the root on v1. A name with
     a leading "/" is the path of a cgroup that was delegated for runs alone. Raises LauncherError(host).
     """
+    if {"", ".", ".."} & set(name.removeprefix("/").split("/")):  # a purge of "/" would kill the machine
+        raise LauncherError("host", f"--cgroup {name}: must name a cgroup of its own, without . and ..")
     v1: list[tuple[str, Path]] = []
     v2: Path | None = None
     for line in mountinfo.splitlines():
@@ -130,16 +133,30 @@ def kill(tree: Tree, path: str) -> None:
     deadline = time.monotonic() + _CLEAR_SECONDS
     while time.monotonic() < deadline:
         groups = _groups(tree, path)
-        pids = {int(pid) for group in groups for pid in _procs(group)}
-        if not pids:
+        if not any(_procs(group) for group in groups):
             return
         for group in groups:
             with contextlib.suppress(OSError):  # v1 has no such file; there each process is killed by itself
                 (group / "cgroup.kill").write_text("1")
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            _kill_each(group)
         time.sleep(0.01)
+
+
+def _kill_each(group: Path) -> None:
+    """SIGKILL to who is in `group`, and to nobody who got the number of one that was."""
+    pids = [int(pid) for pid in _procs(group)]
+    for start in range(0, len(pids), _BATCH):
+        with contextlib.ExitStack() as opened:
+            found: dict[int, int] = {}
+            for pid in pids[start : start + _BATCH]:
+                with contextlib.suppress(OSError):
+                    found[pid] = os.pidfd_open(pid)
+                    opened.callback(os.close, found[pid])
+            still = set(_procs(group))  # only now does the number stand for the descriptor's process
+            for pid, fd in found.items():
+                if str(pid) in still:
+                    with contextlib.suppress(ProcessLookupError):
+                        signal.pidfd_send_signal(fd, signal.SIGKILL)
 
 
 def _procs(group: Path) -> list[str]:

@@ -1,3 +1,5 @@
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,33 @@ def test_usage_is_read_from_v1_files(tmp_path: Path) -> None:
 
 def test_a_cgroup_that_is_gone_counts_nothing(tmp_path: Path) -> None:
     assert cgroup.usage(v2(tmp_path), "other") == Usage(0, 0, 0, 0, 0)
+
+
+def test_a_number_that_went_to_another_process_is_not_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = v2(tmp_path)
+    with subprocess.Popen(["/bin/sleep", "60"]) as bystander, subprocess.Popen(["/bin/sleep", "60"]) as member:
+        procs = tmp_path / "jobs/run-a/job/cgroup.procs"
+        procs.write_text(f"{bystander.pid}\n{member.pid}\n")
+        opened = os.pidfd_open
+
+        def pidfd_open(pid: int) -> int:
+            """The member of that number ended just before, and the bystander got it."""
+            procs.write_text(f"{member.pid}\n")
+            return opened(pid)
+
+        monkeypatch.setattr(os, "pidfd_open", pidfd_open)
+        monkeypatch.setattr(cgroup, "_CLEAR_SECONDS", 0.05)
+        cgroup.kill(tree, "/jobs/run-a")
+        assert member.wait(10) == -9
+        assert bystander.poll() is None
+        bystander.kill()
+
+
+@pytest.mark.parametrize("name", ["/", "//", ".", "..", "/a/../..", "a//b"])
+def test_the_whole_machine_is_no_place_for_runs(name: str) -> None:
+    for mounts in (V2, HYBRID):
+        with pytest.raises(LauncherError, match="a cgroup of its own"):
+            cgroup.find(name, mounts, "0::/x\n")
 
 
 def test_clearing_takes_the_whole_subtree_and_says_when_it_could_not(
