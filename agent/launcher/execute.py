@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def perform(plan: Plan, created: Callable[[Process, Process], None] | None = Non
     for operation in plan:
         if isinstance(operation, StartMonitor):
             pair = monitor.create(operation.argv, operation.cgroups, operation.pid_file)
+            monitor.pin_oom_score(pair[1], operation.oom_score_adj)
             if created:
                 created(*pair)
         else:
@@ -60,10 +62,23 @@ def _perform(operation: Operation) -> None:
 
 
 def _write(path: Path, text: str, mode: int) -> None:
-    """By rename, so that a run which has the old file mounted keeps it whole."""
+    """By rename, so that a run which has the old file mounted keeps it whole.
+
+    Nothing when it is there already: a launcher must start on a full disk too.
+    """
+    if _is_there(path, text, mode):
+        return
     temporary = path.with_name(f".{path.name}.new")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "w") as file:
         os.fchmod(fd, mode)
         file.write(text)
     temporary.replace(path)
+
+
+def _is_there(path: Path, text: str, mode: int) -> bool:
+    try:
+        kind = path.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    return kind == stat.S_IFREG | mode and path.read_text() == text

@@ -6,6 +6,7 @@ import json
 import os
 import select
 import signal
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ class Process:
     start_ticks: int = 0
 
     def alive(self) -> bool:
-        return self.pid > 0 and start_ticks(self.pid) == self.start_ticks
+        return self.start_ticks > 0 and start_ticks(self.pid) == self.start_ticks  # 0: dead when first seen
 
 
 NOBODY = Process()
@@ -72,6 +73,18 @@ def send(wanted: Process, number: signal.Signals) -> None:
         os.close(fd)
 
 
+def pin_oom_score(wanted: Process, score: int) -> None:
+    """Make `score` the least that `wanted` and its children can give themselves.
+
+    The runtime sets the score inside the user namespace, where the kernel leaves the least (oom_score_adj_min) as
+    inherited: ours, -900 under systemd. Only a write by root of the host moves it (fs/proc/base.c, __set_oom_adj).
+    """
+    path = Path(f"/proc/{wanted.pid}/oom_score_adj")
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError), path.open("w") as file:
+        if wanted.alive():  # the open file is of one process, whatever becomes of its number
+            file.write(str(score))
+
+
 def command(argv: tuple[str, ...]) -> tuple[int, str]:
     """Run one of the runtime's commands: exit code and what it said. Killed after _COMMAND_SECONDS."""
     said = os.memfd_create("said")
@@ -102,15 +115,17 @@ def create(argv: tuple[str, ...], cgroups: tuple[Path, ...], pid_file: Path) -> 
     """Start conmon inside `cgroups` and let it create the sandbox: (monitor, the job's init, which waits for `start`).
 
     conmon waits on _OCI_STARTPIPE before it forks or makes anything, so nothing of the run is ever outside its cgroup.
+    At the end of a pipe it would go on as well: were we killed here, it would make a sandbox that nobody knows of.
+    So it is a socket on which a byte for us lies unread: then our death is ECONNRESET (unix_release), and it gives up.
     It answers on _OCI_SYNCPIPE with {"data": pid} or {"data": -1, "message": ...}. Raises LauncherError(host).
     """
     sync_read, sync_write = _pipe()
-    start_read, start_write = _pipe()
+    start_theirs, start_ours = _sockets()
     try:
         actions = [
             *((os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1, 2)),
             (os.POSIX_SPAWN_DUP2, sync_write, 3),
-            (os.POSIX_SPAWN_DUP2, start_read, 4),
+            (os.POSIX_SPAWN_DUP2, start_theirs, 4),
         ]
         environment = _ENVIRONMENT | {"_OCI_SYNCPIPE": "3", "_OCI_STARTPIPE": "4"}
         pid = os.posix_spawn(argv[0], argv, environment, file_actions=actions, setsigdef=_DEFAULT_SIGNALS)
@@ -119,7 +134,8 @@ def create(argv: tuple[str, ...], cgroups: tuple[Path, ...], pid_file: Path) -> 
         try:
             for group in cgroups:
                 (group / "cgroup.procs").write_text(str(pid))
-            os.write(start_write, b"x")
+            os.write(start_ours, b"x")
+            os.read(start_ours, 1)  # from here on it lives without us
         except OSError:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
@@ -128,14 +144,24 @@ def create(argv: tuple[str, ...], cgroups: tuple[Path, ...], pid_file: Path) -> 
         job_pid = _answer(sync_read)
         return process(int(pid_file.read_text())), process(job_pid)
     finally:
-        for fd in (sync_read, sync_write, start_read, start_write):
+        for fd in (sync_read, sync_write, start_theirs, start_ours):
             if fd >= 0:
                 os.close(fd)
 
 
 def _pipe() -> tuple[int, int]:
-    """Ends above the numbers that the child gets, so that placing one never overwrites the other."""
-    ends = os.pipe()
+    return _raised(*os.pipe())
+
+
+def _sockets() -> tuple[int, int]:
+    """(theirs, ours): a pair, with a byte from theirs that waits at ours."""
+    theirs, ours = socket.socketpair()
+    theirs.send(b"x")
+    return _raised(theirs.detach(), ours.detach())
+
+
+def _raised(*ends: int) -> tuple[int, int]:
+    """Above the numbers that the child gets, so that placing one never overwrites the other."""
     try:
         return (
             fcntl.fcntl(ends[0], fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD),

@@ -9,6 +9,7 @@ from agent.launcher.protocol import MIB, JobRequest
 
 JOB_ID = 1000  # uid and gid inside the namespace
 CPU_PERIOD_MICRO = 100_000
+OOM_SCORE_ADJ = 500  # of every job: when the whole machine is out of memory, they go first
 
 _MASKED = (
     # Docker's list (moby/profiles), then what a job on a bare kernel could still read of its neighbours and the host.
@@ -82,7 +83,7 @@ def _process(request: JobRequest, init: Path) -> dict[str, Any]:
             {"type": "RLIMIT_MSGQUEUE", "hard": 4096, "soft": 4096},  # bytes of POSIX message queues
         ],
         "noNewPrivileges": True,
-        "oomScoreAdj": 500,  # always set: conmon's own, -1000, must not be inherited
+        "oomScoreAdj": OOM_SCORE_ADJ,  # always set: conmon's own, -1000, must not be inherited
     }
 
 

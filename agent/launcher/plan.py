@@ -71,6 +71,7 @@ class StartMonitor:
     argv: tuple[str, ...]
     cgroups: tuple[Path, ...]
     pid_file: Path
+    oom_score_adj: int  # the job's, which it can't lower
 
     def describe(self) -> str:
         return f"create, in {' '.join(map(str, self.cgroups))}: {' '.join(self.argv)}"
@@ -134,6 +135,7 @@ def start(request: JobRequest, slot: int, host: layout.Host, seccomp: Mapping[st
             argv=_monitor_argv(request, host),
             cgroups=monitor_cgroups(request.run, host.tree),
             pid_file=here.monitor_pid,
+            oom_score_adj=oci.OOM_SCORE_ADJ,
         ),
         StartJob(runtime_argv(host, "start", request.run)),
         *limit_monitor(request.run, host.tree),

@@ -25,6 +25,18 @@ def test_a_plan_of_files_can_be_done_twice(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["f", "l", "s", "t"]
 
 
+def test_what_is_there_already_is_not_written_again(tmp_path: Path) -> None:
+    step = WriteFile(tmp_path / "f", "text", 0o640)
+    execute.perform((step,))
+    before = (tmp_path / "f").stat().st_ino
+    execute.perform((step,))
+    assert (tmp_path / "f").stat().st_ino == before
+    execute.perform((WriteFile(tmp_path / "f", "text", 0o600),))
+    assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == 0o600
+    execute.perform((WriteFile(tmp_path / "f", "other", 0o600),))
+    assert (tmp_path / "f").read_text() == "other"
+
+
 def test_a_file_is_replaced_and_never_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("mine")
     (tmp_path / "f").symlink_to("victim")

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import select
 import signal
@@ -68,6 +69,62 @@ def test_a_reused_pid_is_another_process() -> None:
     assert monitor.open_pidfd(other) is None
     monitor.send(other, signal.SIGKILL)  # reaches nobody
     assert not NOBODY.alive()
+
+
+def test_a_process_that_was_dead_when_it_was_looked_at_never_lives() -> None:
+    child = subprocess.Popen(["/bin/true"])
+    child.wait()
+    known = monitor.process(child.pid)
+    assert known.start_ticks == 0
+    assert not known.alive()
+
+
+# A launcher that dies when conmon waits to be let go; the "cgroup" tells conmon's pid.
+_DIES = """
+import os, signal, sys
+from pathlib import Path
+from agent.launcher import monitor
+
+class Group:
+    def __truediv__(self, name):
+        return self
+    def write_text(self, pid):
+        print(pid, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+monitor.create(tuple(sys.argv[1:]), (Group(),), Path("none"))
+"""
+
+
+@pytest.mark.skipif(not Path("/usr/bin/conmon").exists(), reason="needs conmon")
+def test_a_monitor_whose_launcher_dies_before_it_is_let_go_makes_no_sandbox(tmp_path: Path) -> None:
+    dies = subprocess.Popen(
+        [
+            sys.executable, "-c", _DIES, "/usr/bin/conmon", "--api-version=1", "--cid=a", "--name=a", "--cuuid=a",
+            "--full-attach", "--runtime=/bin/true", f"--bundle={tmp_path}", f"--persist-dir={tmp_path}",
+            f"--container-pidfile={tmp_path / 'job'}", f"--conmon-pidfile={tmp_path / 'monitor'}",
+            f"--log-path=k8s-file:{tmp_path / 'log'}",
+        ],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert dies.stdout is not None
+    with dies, contextlib.suppress(ProcessLookupError):
+        fd = os.pidfd_open(int(dies.stdout.readline()))
+        assert select.select([fd], [], [], 10)[0] == [fd]
+        os.close(fd)
+    assert not (tmp_path / "monitor").exists()  # the first that conmon writes once it goes on
+
+
+def test_the_oom_score_is_written_to_that_very_process() -> None:
+    with subprocess.Popen(["/bin/sleep", "60"]) as child:
+        score = Path(f"/proc/{child.pid}/oom_score_adj")
+        known = monitor.process(child.pid)
+        monitor.pin_oom_score(Process(known.pid, known.start_ticks + 1), 600)
+        assert score.read_text() != "600\n"
+        monitor.pin_oom_score(known, 600)
+        assert score.read_text() == "600\n"
+        child.kill()
+    monitor.pin_oom_score(known, 500)  # gone: nothing
 
 
 def test_a_zombie_is_dead_and_its_pidfd_says_so() -> None:

@@ -19,6 +19,8 @@ def test_the_monitor_is_in_its_cgroup_before_the_job_exists_and_limited_only_aft
     cgroups = [step.path for step in steps if isinstance(step, plan.MakeCgroup)]
     assert set(monitor.cgroups) <= set(cgroups)
     assert all(path.name == "monitor" for path in monitor.cgroups)
+    config = next(step for step in steps if isinstance(step, plan.WriteFile))
+    assert monitor.oom_score_adj == json.loads(config.text)["process"]["oomScoreAdj"] > 0
 
 
 def test_on_v2_only_the_runs_own_cgroup_gives_controllers_down() -> None:
