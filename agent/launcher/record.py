@@ -29,6 +29,7 @@ class Record:
     exit_code: int | None = None
     oom_killed: bool = False
     usage: Usage | None = None  # the last one, once ended
+    log_bytes: int = 0
 
     def state(self) -> RunState:
         over = self.stage in ("ended", "lost")

@@ -17,7 +17,7 @@ from typing import Any
 from agent.launcher import cgroup, execute, monitor, plan, policy, record
 from agent.launcher.layout import SLOTS, Host
 from agent.launcher.monitor import Process
-from agent.launcher.protocol import JobRequest, LauncherError, RunState, Signal, Usage
+from agent.launcher.protocol import DISK_ERRORS, JobRequest, LauncherError, RunState, Signal, Usage
 from agent.launcher.record import Record
 
 _OVER = ("ended", "lost")
@@ -58,7 +58,7 @@ class Runs:
                 execute.perform(steps, created=lambda m, j: self._created(fresh, m, j))
                 return self._keep(replace(self._records[fresh.run], stage="running")).state()
             except BaseException:
-                self._discard(fresh.run)
+                self._abandon(fresh)
                 raise
 
     def states(self) -> list[RunState]:
@@ -118,15 +118,17 @@ class Runs:
         runs = self._host.places.runs
         for run in sorted(path.name for path in runs.iterdir()):
             found = record.read(runs / run / "record.json")
-            if found is None or found.stage == "starting":
-                self._discard(run)
+            if found is None:
+                with contextlib.suppress(LauncherError):  # next time again
+                    self._discard(run)
                 continue
             self._records[run] = found
-            if found.stage == "created" and self._same_boot(found) and not self._was_started(found):
-                self._discard(run)
+            unborn = found.stage == "created" and self._same_boot(found) and not self._was_started(found)
+            if found.stage == "starting" or unborn:
+                self._abandon(found)
                 continue
-            if found.stage not in _OVER:
-                self._keep(replace(found, stage="running"))
+            if found.stage == "created":
+                self._keep_if_room(replace(found, stage="running"))
             if self._settle(self._records[run]).stage not in _OVER:
                 with contextlib.suppress(OSError):  # a crash may have come before the limit
                     execute.perform(plan.limit_monitor(run, self._host.tree))
@@ -136,7 +138,8 @@ class Runs:
         """End every run and remove all that was made for runs: processes, cgroups, files."""
         runs = self._host.places.runs
         for path in runs.iterdir() if runs.exists() else ():
-            self._discard(path.name)
+            with contextlib.suppress(LauncherError):
+                self._discard(path.name)
         tree = self._host.tree
         cgroup.kill(tree, tree.parent)
         cgroup.clear(tree, tree.parent)
@@ -175,6 +178,16 @@ class Runs:
         self._records[new.run] = new
         return new
 
+    def _keep_if_room(self, new: Record) -> Record:
+        """In memory alone when the disk is full: all that `new` adds can be seen again in the exit file and cgroup."""
+        try:
+            return self._keep(new)
+        except OSError as error:
+            if error.errno not in DISK_ERRORS:
+                raise
+        self._records[new.run] = new
+        return new
+
     def _created(self, fresh: Record, monitor_process: Process, job: Process) -> None:
         started = self._wall_nano()
         self._keep(replace(fresh, stage="created", monitor=monitor_process, job=job, started_unix_nano=started))
@@ -183,13 +196,18 @@ class Runs:
         """A range of user ids that no other run has, and a place among those that may run."""
         self._settle_idle()
         with self._freed:
-            live = sum(found.stage not in _OVER for found in self._records.values())
+            known = list(self._records.values())  # a copy: a run may be removed meanwhile
+            live = sum(found.stage not in _OVER for found in known)
             if live >= self._rules.max_runs:
                 raise LauncherError("no-room", f"{live} runs are running, the most that is allowed here")
-            slot = min(set(range(SLOTS)) - {found.slot for found in self._records.values()}, default=None)
+            slot = min(set(range(SLOTS)) - {found.slot for found in known}, default=None)
             if slot is None:
                 raise LauncherError("no-room", f"{SLOTS} runs are kept; remove ended ones")
-            fresh = Record(request.run, request.tenant, slot, self._host.facts.boot_id)
+            disk = os.statvfs(self._host.places.logs)
+            room = disk.f_blocks * disk.f_frsize // 2 - sum(found.log_bytes for found in known)
+            if request.log_bytes > room:  # it is /run, which all of the machine's services need
+                raise LauncherError("no-room", f"{max(0, room)} bytes are left for logs; remove ended runs")
+            fresh = Record(request.run, request.tenant, slot, self._host.facts.boot_id, log_bytes=request.log_bytes)
             self._records[fresh.run] = fresh
             return fresh
 
@@ -219,7 +237,7 @@ class Runs:
         code = _exit_code(self._host.places.run(found.run).exit)  # after `alive`: conmon writes it, then ends
         if code is None and alive:
             return found
-        return self._keep(self._ended(found, code))
+        return self._keep_if_room(self._ended(found, code))
 
     def _ended(self, found: Record, code: int | None) -> Record:
         here, tree = self._host.places.run(found.run), self._host.tree
@@ -246,14 +264,22 @@ class Runs:
         return '"status": "running"' in said
 
     def _discard(self, run: str) -> None:
-        """Everything of a run, whatever of it exists."""
+        """Everything of a run, whatever of it exists. Raises LauncherError(host), its ids kept, if some of it lives."""
         tree, here = self._host.tree, self._host.places.run(run)
         cgroup.kill(tree, tree.run(run))
         monitor.command(plan.runtime_argv(self._host, "delete", "--force", run))
-        cgroup.clear(tree, tree.run(run))
+        if not cgroup.clear(tree, tree.run(run)):
+            raise LauncherError("host", f"run {run}: its processes can't be ended now; ask again")
         here.log.unlink(missing_ok=True)
         _remove_tree(here.directory)
         self._records.pop(run, None)
+
+    def _abandon(self, found: Record) -> None:
+        """Discard, or keep as lost what can't be: its user ids must not be given to another."""
+        try:
+            self._discard(found.run)
+        except LauncherError:
+            self._keep_if_room(replace(found, stage="lost", ended_unix_nano=self._wall_nano()))
 
     def _clear_strays(self) -> None:
         """Cgroups whose record is gone: a crash between the two."""

@@ -114,7 +114,8 @@ class Server:
             return _refusal(error), None
         except OSError as error:
             full = "disk" if error.errno in protocol.DISK_ERRORS else ""
-            return _refusal(LauncherError("host", f"{error.strerror}: {error.filename}", full)), None
+            where = error.filename or "the launcher's own files"
+            return _refusal(LauncherError("host", f"{error.strerror}: {where}", full)), None
         except Exception:  # noqa: BLE001 a bug in one request must not end the others
             say(traceback.format_exc())
             return _refusal(LauncherError("host", "the launcher failed inside; see its log")), None

@@ -1,14 +1,17 @@
 """What a hostile job tries against the host that it shares with others, with real parts."""
 
 import asyncio
+import contextlib
 import os
 import select
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from agent.errors import StorageError
 from agent.sandbox import JobRequest, Sandbox
 from tests.launched import Launched, launched
 
@@ -104,3 +107,63 @@ async def test_a_job_takes_nothing_that_is_counted_against_root_of_the_host(laun
     assert (inotify, contexts, queues) == (0, 0, 0)
     assert 0 < timers <= 64
     await end(sandbox, "greedy")
+
+
+def host_may_set_oom_scores() -> bool:
+    """CAP_SYS_RESOURCE is 24 (capabilities(7)); some containers and build machines lack it."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff:"))
+    return bool(int(line.split()[1], 16) >> 24 & 1)
+
+
+@pytest.mark.skipif(not host_may_set_oom_scores(), reason="needs CAP_SYS_RESOURCE")
+async def test_a_job_cannot_make_itself_the_last_to_be_killed(launcher: Launched) -> None:
+    script = (
+        "cat /proc/self/oom_score_adj; echo 499 >/proc/self/oom_score_adj; cat /proc/self/oom_score_adj; echo holding"
+    )
+    sandbox = Sandbox(launcher.socket)
+    await sandbox.start(job("important", "/bin/sh", "-c", f"{script}; sleep 600"))
+    text = await said(sandbox, "important", "holding")
+    assert "Permission denied" in text
+    assert text.split()[0] == text.split()[-2] == "500"
+    await end(sandbox, "important")
+
+
+async def test_a_full_disk_leaves_every_run_in_hand(launcher: Launched) -> None:
+    """The launcher's disk is full: what runs can be seen and ended, and the launcher starts again."""
+    launcher.end()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=711", "x", str(launcher.state_dir)], check=True)
+    try:
+        launcher.start()
+        sandbox = Sandbox(launcher.socket)
+        for name in ("stays", "goes"):
+            await sandbox.start(job(name, "/bin/sh", "-c", "echo up; sleep 600"))
+            await said(sandbox, name, "up")
+        with contextlib.suppress(OSError), (launcher.state_dir / "fill").open("wb", buffering=0) as fill:
+            while True:
+                fill.write(bytes(4096))
+        with pytest.raises(StorageError):
+            await sandbox.start(job("more", "/bin/true"))
+        await sandbox.signal("goes", "KILL")
+        _, fd = await sandbox.watch("goes")
+        if fd is not None:
+            await asyncio.to_thread(select.select, [fd], [], [], 30)
+            os.close(fd)
+        # conmon found no room for the exit code: the end is seen, the code is not
+        assert [(state.run, state.phase) for state in await sandbox.list_runs()] == [
+            ("goes", "lost"),
+            ("stays", "running"),
+        ]
+        launcher.end()
+        launcher.start()
+        assert [(state.run, state.phase) for state in await sandbox.list_runs()] == [
+            ("goes", "lost"),
+            ("stays", "running"),
+        ]
+        await sandbox.remove("goes")
+        await end(sandbox, "stays")
+        assert await sandbox.list_runs() == ()
+    finally:
+        launcher.end()
+        launcher.purge()
+        subprocess.run(["umount", str(launcher.state_dir)], check=True)
+        launcher.start()

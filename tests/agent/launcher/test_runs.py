@@ -1,11 +1,13 @@
+import errno
 import os
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from agent.launcher import execute, monitor, plan, record
+from agent.launcher import cgroup, execute, monitor, plan, record
 from agent.launcher.layout import Host, Places, Tree
 from agent.launcher.monitor import Process
 from agent.launcher.policy import Policy
@@ -140,6 +142,77 @@ def test_a_log_that_is_a_link_is_not_followed(here: Host) -> None:
     here.places.run("a").log.symlink_to("/etc/shadow")
     with pytest.raises(OSError, match="symbolic links"):
         mine.open_log("a")
+
+
+def test_a_full_disk_hides_no_run_and_stops_no_launcher(here: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    left(here, "a", code="3")
+    left(here, "b", stage="created", code="4")
+    left(here, "c")
+
+    def full(path: Path, new: Record) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(record, "write", full)
+    mine = runs(here)
+    mine.adopt()
+    assert [(state.run, state.exit_code) for state in mine.states()] == [("a", 3), ("b", 4), ("c", None)]
+    mine.remove("a")
+    assert [state.run for state in mine.states()] == ["b", "c"]
+
+
+def test_ids_are_kept_while_a_process_of_the_run_lives_on(here: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroup, "_CLEAR_SECONDS", 0.0)
+    left(here, "a", code="3")
+    left(here, "b", stage="starting")
+    for run in ("a", "b"):
+        group = here.tree.at("", here.tree.job(run))
+        group.mkdir(parents=True)
+        (group / "busy").touch()  # a cgroup with somebody in it can't be removed; nor can a directory with a file
+    mine = runs(here)
+    mine.adopt()
+    assert mine.state("b").phase == "lost"
+    for run in ("a", "b"):
+        with pytest.raises(LauncherError, match="can't be ended now") as refused:
+            mine.remove(run)
+        assert refused.value.code == "host"
+        assert here.places.run(run).record.exists()
+        (here.tree.at("", here.tree.job(run)) / "busy").unlink()
+        mine.remove(run)
+    assert mine.states() == []
+
+
+def test_logs_take_at_most_half_of_what_all_services_share(here: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = runs(here)
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_blocks=64, f_frsize=4096))
+    with pytest.raises(FileNotFoundError):  # there was room; only conmon is missing
+        mine.start(replace(REQUEST, log_bytes=131_072))
+    with pytest.raises(LauncherError, match="131072 bytes are left for logs") as refused:
+        mine.start(replace(REQUEST, log_bytes=131_073))
+    assert refused.value.code == "no-room"
+    one = left(here, "a", code="0")
+    record.write(here.places.run("a").record, replace(one, log_bytes=100_000))
+    mine.adopt()
+    with pytest.raises(LauncherError, match="31072 bytes are left for logs"):  # ended, and its log still there
+        mine.start(replace(REQUEST, log_bytes=65_536))
+
+
+def test_a_run_may_be_removed_while_another_is_given_its_place(here: Host) -> None:
+    mine = runs(here)
+
+    class Leaving:
+        """A run that another hand removes in the middle of our counting."""
+
+        slot, log_bytes = 7, 0
+
+        @property
+        def stage(self) -> str:
+            mine._records.pop("other", None)
+            return "ended"
+
+    mine._records["one"] = Leaving()  # type: ignore[assignment]  # as much of a Record as is asked for
+    mine._records["other"] = Record("other", "acme", 8, "boot-1", "ended")
+    mine._settle_idle = lambda: None  # type: ignore[method-assign]  # it has looked already
+    assert mine._reserve(REQUEST).slot == 0
 
 
 def test_one_run_is_in_one_hand_at_a_time(here: Host) -> None:

@@ -94,6 +94,7 @@ def test_a_log_is_handed_over_as_a_descriptor_and_not_kept(wire: socket.socket) 
     assert json.loads(data) == {"ok": {}}
     assert len(fds) == 1
     os.close(fds[0])
+    assert "ok" in ask(wire, b'{"op": "hello"}')  # the launcher closes its own after it has sent it
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
