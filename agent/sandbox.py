@@ -109,7 +109,7 @@ class Sandbox:
             await asyncio.get_running_loop().sock_sendall(connection, packet)
             while True:
                 try:
-                    data, fds, _, _ = socket.recv_fds(connection, MAX_PACKET * 2, 1)
+                    data, fds, _, _ = socket.recv_fds(connection, MAX_PACKET * 2, 1, socket.MSG_CMSG_CLOEXEC)
                 except BlockingIOError:
                     await _readable(connection)
                 else:

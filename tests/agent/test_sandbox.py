@@ -84,6 +84,7 @@ async def test_a_descriptor_arrives_open(tmp_path: Path) -> None:
     async with answering(tmp_path / "s", lambda _: (b'{"ok": {}}', [source])) as sandbox:
         fd = await sandbox.open_log("a")
     assert os.pread(fd, 10, 0) == b"line"
+    assert not os.get_inheritable(fd)
     os.close(fd)
     os.close(source)
 
