@@ -19,7 +19,7 @@ from agent.errors import RefusedError
 from agent.model import DeviceMessage, DeviceRule, Residency
 from agent.mqtt.service import MqttService
 from tests.fakes.mqtt_parts import FakeSink
-from tests.integration.mqtt_parts import SAVE_EVERY_TURN, BridgeProcess, Broker, Device, until
+from tests.integration.mqtt_parts import SAVE_EVERY_TURN, BridgeProcess, Broker, Device, count_until_killed, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -42,6 +42,13 @@ async def broker(make_broker: Callable[..., Broker]) -> Broker:
     one = make_broker()
     await one.start()
     return one
+
+
+@pytest.fixture
+def bridge(broker: Broker, tmp_path: Path) -> Iterator[BridgeProcess]:
+    one = BridgeProcess(broker.port, tmp_path)
+    yield one
+    one.kill()
 
 
 @pytest.fixture
@@ -89,8 +96,9 @@ def numbers(messages: list[DeviceMessage], topic: str) -> list[int]:
     return [int(m.payload) for m in messages if m.topic == topic]
 
 
-async def test_killed_again_and_again_it_loses_nothing_and_keeps_the_order(tmp_path: Path, broker: Broker) -> None:
-    bridge = BridgeProcess(broker.port, tmp_path)
+async def test_killed_again_and_again_it_loses_nothing_and_keeps_the_order(
+    broker: Broker, bridge: BridgeProcess
+) -> None:
     topics = [f"devices/d{n}/count" for n in range(5)]
     bridge.start()
     await until(bridge.ready, "the bridge to connect")
@@ -189,11 +197,11 @@ async def test_a_killed_broker_loses_at_most_what_was_in_flight_to_it(
         broker.publish("devices/d/count", "-m", "0")
         await until(lambda: len(sink.messages) == 1, "the first record")
         if agent_runs:
-            acknowledged = await _count_until_killed(broker)
+            acknowledged = await count_until_killed(broker)
             await broker.start()
             await _drained(sink)
     if not agent_runs:
-        acknowledged = await _count_until_killed(broker)
+        acknowledged = await count_until_killed(broker)
         await broker.start()
         async with running(broker):
             await _drained(sink)
@@ -201,19 +209,6 @@ async def test_a_killed_broker_loses_at_most_what_was_in_flight_to_it(
     log.info("agent runs %s: acknowledged %s, lost %s", agent_runs, len(acknowledged), sorted(lost))
     assert len(acknowledged) > 100
     assert lost <= set(sorted(acknowledged)[-20:])
-
-
-async def _count_until_killed(broker: Broker) -> set[int]:
-    counter = Device(broker, "d", version=paho.MQTTv5)
-    number = 1
-    while len(counter.acknowledged) < 400:
-        if counter.count("count", number):
-            number += 1
-        else:
-            await asyncio.sleep(0.001)
-    broker.end(signal.SIGKILL)
-    counter.close()
-    return counter.acknowledged
 
 
 async def _drained(sink: FakeSink) -> None:
