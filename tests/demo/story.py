@@ -1,6 +1,7 @@
 """The demo's course of events, and what it must show in the end."""
 
 import json
+import re
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
@@ -167,12 +168,29 @@ class Story:
             }  # fmt: skip
             self.report.expect(got == (state, code, last), f"job {name}: {got}, expected {(state, code, last)}")
             if name == "probe":
-                self.report.probe = lines
+                self._account_probe(lines)
         for name in SERVICES:
             job = states[name]
             self.report.jobs[name] = {"state": job["state"], "attempt": job["attempt"]}
             self.report.expect((job["state"], job["attempt"]) == ("running", 1), f"service {name} was disturbed: {job}")
         self.report.expect(states["memory-bomb"].get("reason") == "oom", "memory-bomb did not end by OOM")
+
+    def _account_probe(self, lines: list[str]) -> None:
+        """What a job sees of the world: docs/THREATS.md says what it may."""
+        self.report.probe = lines
+        shown = "\n".join(lines)
+        capabilities = [line.split()[1] for line in lines if line.startswith("Cap")]
+        self.report.expect(
+            len(capabilities) == 5 and not any(int(c, 16) for c in capabilities), "a job has capabilities"
+        )
+        self.report.expect("Seccomp:\t2" in shown and "NoNewPrivs:\t1" in shown, "a job runs without seccomp or nnp")
+        uid_map = lines[lines.index("== uid_map") + 1].split()
+        self.report.expect(int(uid_map[1]) >= 1879048192 and uid_map[2] == "65536", f"uid range {uid_map}")
+        links = re.findall(r"^\d+: ([^:@]+)", shown, re.MULTILINE)
+        self.report.expect(links == ["lo"], f"a job's network has {links}")
+        listing = lines[lines.index("== ls") + 1 : lines.index("== agent")]
+        agent = lines[lines.index("== agent") + 1 : lines.index("== end")]
+        self.report.expect(not agent and str(self.stack.dir) not in shown, f"a job sees the agent: {agent} {listing}")
 
     def _account_rest(self) -> None:
         self.report.usage = self.stack.edgectl_json("usage", TARGET)["usage"]
