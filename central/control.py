@@ -104,5 +104,5 @@ class Control(ControlServicer):
         """Write the refusal down, then say it."""
         refusal = answerable(error)
         if refusal.reason not in _UNAUDITED:
-            await self._trail.note(actor, action, "", refusal.reason, f"{refusal}; from {address(context)}")
+            await self._trail.refusal(actor, action, "", refusal.reason, f"{refusal}; from {address(context)}")
         await abort(context, refusal)

@@ -21,7 +21,7 @@ def public_key(csr_der: bytes, spiffe_id: str) -> ec.EllipticCurvePublicKey:
         key = csr.public_key()
         signed = csr.is_signature_valid
         names = _uris(csr)
-    except (ValueError, InvalidSignature, UnsupportedAlgorithm) as error:
+    except (ValueError, InvalidSignature, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
         raise refused("CSR_INVALID", "csr_der: not a PKCS#10 request") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise refused("CSR_INVALID", "csr_der: the key must be EC P-256")

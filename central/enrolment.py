@@ -57,7 +57,7 @@ class Enrolment(EnrolmentServicer):
         except Exception as error:  # noqa: BLE001 - the edge: whatever it was, the caller gets a reason
             refusal = answerable(error)
             if refusal.reason != "STORAGE":
-                await self._trail.note(actor, "enrol", f"token {request.token_id}", refusal.reason, str(refusal))
+                await self._trail.refusal(actor, "enrol", f"token {request.token_id}", refusal.reason, str(refusal))
             await abort(context, refusal)
         domain = self._authority.domain
         return EnrolResponse(

@@ -46,11 +46,20 @@ class OpenLane:
             with contextlib.suppress(asyncio.QueueFull):
                 self.outbound.put_nowait(frame)
 
+    def wish(self, frame: CentralFrame) -> None:
+        """Queue a desired state. Without room the lane ends: the node gets it with its next session, and not never."""
+        try:
+            self.outbound.put_nowait(frame)
+        except asyncio.QueueFull:
+            self.end(refused("DRAINING", "the node does not read what is sent to it"))
+
     def end(self, refusal: RefusedError | None) -> None:
         """Resolve `ended`, once, and fail the calls under way."""
         if not self.ended.done():
             self.ended.set_result(refusal)
             self.calls.fail(refused("NODE_AWAY", f"{self.name} went away"))
+            while not self.outbound.empty():  # nobody writes them any more, and `send` may wait for their room
+                self.outbound.get_nowait()
 
     def drain(self, deadline_seconds: int) -> None:
         """Ask the node to go elsewhere; the lane ends once it has been told."""

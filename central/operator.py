@@ -86,7 +86,7 @@ class Operator(OperatorServicer):
             for node, revision, changed in applied:
                 lane = self._register.control(node.id)
                 if changed and lane is not None:
-                    lane.offer(desired_frame(revision, request.desired.SerializeToString(deterministic=True)))
+                    lane.wish(desired_frame(revision, request.desired.SerializeToString(deterministic=True)))
         return wire.ApplyResponse(
             applied=[
                 wire.AppliedRevision(node=_ref(node.name), revision=revision, changed=changed)
@@ -139,7 +139,7 @@ class Operator(OperatorServicer):
             check(request)
             yield actor
             await self._trail.note(actor, action, target)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):  # the latter: it left between two replies
             await self._trail.note(actor, action, target, "CANCELLED", "the caller left")
             raise
         except Exception as error:  # noqa: BLE001 - the edge: whatever it was, the caller gets a reason

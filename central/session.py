@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, cast
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from central import batches, bounds
 from central.lane import OpenLane, Register
@@ -45,8 +46,10 @@ class Sessions:
         lane = self._open(node, hello)
         log.info("%s lane of %s opened", _word(lane), lane.name)
         try:
+            # Before anybody can find the lane: a call or a desired state ahead of it would be no welcome.
+            await self._welcome(lane)
             with self._register.holding(lane):
-                await self._welcome(lane, hello)
+                await self._wish(lane, hello)
                 async with asyncio.TaskGroup() as tasks:
                     loops = [
                         tasks.create_task(self._read(lane, context)),
@@ -78,14 +81,12 @@ class Sessions:
             applied_revision=hello.desired_revision,
         )
 
-    async def _welcome(self, lane: OpenLane, hello: Hello) -> None:
-        """Welcome, then what is desired if the node has an older revision."""
-
-        def begin(db: sqlite3.Connection) -> tuple[dict[RecordClass, int], tuple[int, bytes]]:
+    async def _welcome(self, lane: OpenLane) -> None:
+        def begin(db: sqlite3.Connection) -> dict[RecordClass, int]:
             _note_seen(db, lane)
-            return records.positions(db, lane.node_id, lane.epoch), nodes.desired(db, lane.node_id)
+            return records.positions(db, lane.node_id, lane.epoch)
 
-        positions, (revision, content) = await self._database.run(begin)
+        positions = await self._database.run(begin)
         welcome = Welcome(
             session=secrets.token_hex(8),
             server_time_unix_nano=self._wall_nano(),
@@ -94,8 +95,14 @@ class Sessions:
             heartbeat_seconds=self._heartbeat_seconds,
         )
         await lane.send(CentralFrame(welcome=welcome))
-        if lane.lane == LANE_CONTROL and revision > hello.desired_revision:
-            await lane.send(desired_frame(revision, content))
+
+    async def _wish(self, lane: OpenLane, hello: Hello) -> None:
+        """Send what is desired if the node has an older revision; a newer one finds the registered lane by itself."""
+        if lane.lane != LANE_CONTROL:
+            return
+        revision, content = await self._database.run(partial(nodes.desired, node=lane.node_id))
+        if revision > hello.desired_revision:
+            lane.wish(desired_frame(revision, content))
 
     async def _read(self, lane: OpenLane, context: Context) -> None:
         try:
@@ -106,6 +113,8 @@ class Sessions:
             lane.end(None)
         except RefusedError as refusal:
             lane.end(refusal)
+        except DecodeError:
+            lane.end(refused("BAD_REQUEST", "frame: is no AgentFrame"))
         except sqlite3.Error:
             log.exception("can't store")
             lane.end(refused("STORAGE", "central can't store records now"))
@@ -157,6 +166,8 @@ async def read_hello(context: Context) -> Hello:
             frame = await context.read()
     except TimeoutError as error:
         raise refused("BAD_REQUEST", f"no hello within {HELLO_SECONDS:.0f} s") from error
+    except DecodeError as error:
+        raise refused("BAD_REQUEST", "frame: is no AgentFrame") from error
     if frame is grpc.aio.EOF or frame.WhichOneof("frame") != "hello":
         raise refused("BAD_REQUEST", "the first frame must be hello")
     check(frame.hello, "hello")

@@ -1,10 +1,15 @@
+from datetime import UTC, datetime
+
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from central.authority import Authority, make_issuing, make_root
 from central.csr import public_key
+from central.names import NodeName
 from central.refusal import RefusedError
 
 ID = "spiffe://shop.example/store/s/node/n"
@@ -40,3 +45,35 @@ def test_other_keys_foreign_signatures_and_noise_are_refused() -> None:
         with pytest.raises(RefusedError) as caught:
             public_key(wrong, ID)
         assert caught.value.reason == "CSR_INVALID"
+
+
+def test_a_request_that_says_a_thing_twice_is_refused() -> None:
+    names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(ID)])
+    said = x509.Extension(names.oid, False, names)
+    builder = x509.CertificateSigningRequestBuilder(x509.Name([]), [said, said])
+    request = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    with pytest.raises(RefusedError) as caught:
+        public_key(request.public_bytes(serialization.Encoding.DER), ID)
+    assert caught.value.reason == "CSR_INVALID"
+
+
+def test_what_else_a_request_asks_for_is_not_in_the_certificate() -> None:
+    """Authority takes the key alone: a wish to be a CA, a server or somebody's DNS name is not even looked at."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    names = [x509.UniformResourceIdentifier(ID), x509.DNSName("central.shop.example")]
+    request = (
+        x509.CertificateSigningRequestBuilder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "central")]))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    root = make_root("shop.example", now)
+    authority = Authority(root.certificate, make_issuing("shop.example", root, now))
+    wanted = public_key(request.public_bytes(serialization.Encoding.DER), ID)
+    issued = authority.issue_node(NodeName("s", "n"), wanted, now)
+    leaf = x509.load_der_x509_certificate(issued.chain_der[0])
+    assert leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca is False
+    found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert found.get_values_for_type(x509.UniformResourceIdentifier) == [ID]
+    assert "central.shop.example" not in found.get_values_for_type(x509.DNSName)

@@ -13,9 +13,11 @@ from google.rpc.status_pb2 import Status
 
 from storeedge.v1 import control_pb2 as wire
 from storeedge.v1.agent_pb2 import LogLine, StreamLogsResponse
+from storeedge.v1.operator_pb2 import CallNodeRequest
+from storeedge.v1.operator_pb2_grpc import OperatorStub
 from storeedge.v1.record_pb2 import Gap, Record
-from storeedge.v1.types_pb2 import LANE_BULK, LANE_CONTROL, RECORD_CLASS_AUDIT, RECORD_CLASS_DEVICE
-from tests.integration.central_parts import BOOT, Box, Central, ack, central, ended, hello, messages, open_lane
+from storeedge.v1.types_pb2 import LANE_BULK, LANE_CONTROL, RECORD_CLASS_AUDIT, RECORD_CLASS_DEVICE, NodeRef
+from tests.integration.central_parts import BOOT, DOMAIN, Box, Central, ack, central, ended, hello, messages, open_lane
 
 pytestmark = pytest.mark.integration
 
@@ -251,6 +253,47 @@ async def test_an_operator_who_leaves_cancels_the_call_on_the_node(town: Central
         await asyncio.to_thread(running.communicate)
         call.cancel()
     assert town.audit("call.StreamLogs")[-1]["outcome"] == "CANCELLED"
+
+
+async def test_a_follower_who_reads_nothing_and_leaves_is_written_down_all_the_same(town: Central) -> None:
+    operator = town.directory / "operator"
+    credentials = grpc.ssl_channel_credentials(
+        *((operator / name).read_bytes() for name in ("root.crt", "operator.key", "operator.crt"))
+    )
+    options = [("grpc.ssl_target_name_override", f"central.{DOMAIN}")]
+    async with node(town, "deaf") as stub, grpc.aio.secure_channel(town.control, credentials, options) as channel:
+        call, _ = await open_lane(stub, LANE_CONTROL)
+        before = len(town.audit("call.StreamLogs"))
+        ref = NodeRef(store="s1", node="deaf")
+        follower = OperatorStub(channel).CallNode(CallNodeRequest(node=ref, method="StreamLogs", deadline_milli=60_000))
+        asked = (await call.read()).call
+        payload = wire.AgentFrame(call_reply=wire.CallReply(id=asked.id, payload=b"x" * 190_000))
+        credit, paid = asked.credit, asyncio.ensure_future(call.read())
+        while credit:  # until central pays no more: it waits for the follower, not for the node
+            for _ in range(credit):
+                await call.write(payload)
+            done, _ = await asyncio.wait([paid], timeout=1.0)
+            credit = paid.result().call_credit.credit if done else 0
+            paid = asyncio.ensure_future(call.read()) if done else paid
+        follower.cancel()
+        frame = await paid
+        while frame.WhichOneof("frame") != "call_cancel":
+            frame = await call.read()
+        entries = await asyncio.to_thread(town.audit, "call.StreamLogs")
+        assert [e["outcome"] for e in entries[before:]] == ["CANCELLED"]
+        call.cancel()
+
+
+async def test_bytes_that_are_no_frame_are_a_bad_request(town: Central) -> None:
+    box = Box(town, "noise")
+    await box.enrol(town.token(node="noise"))
+    credentials = grpc.ssl_channel_credentials(box.root_pem, box.key_pem(), box.chain_pem)
+    async with grpc.aio.secure_channel(town.control, credentials, box.options()) as channel:
+        for first in ([], [hello(LANE_BULK).SerializeToString()]):
+            call = channel.stream_stream("/storeedge.v1.Control/Session")()
+            for frame in [*first, b"\xff\xff\xff"]:
+                await call.write(frame)
+            assert await ended(call) == (grpc.StatusCode.INVALID_ARGUMENT, "BAD_REQUEST")
 
 
 async def test_a_call_ends_with_the_session_and_a_node_that_is_away_is_said_to_be(town: Central) -> None:
