@@ -30,6 +30,13 @@ UNPRIVILEGED = (
     "--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all",
 )  # fmt: skip
 
+# What the agent's unit sets, so that what is tested and measured is what runs in a store.
+UNIT_ENVIRONMENT = tuple(
+    line.removeprefix("Environment=")
+    for line in (Path(__file__).parents[1] / "systemd/edge-agent.service").read_text().splitlines()
+    if line.startswith("Environment=")
+)
+
 
 class StackError(RuntimeError):
     """A part did not start, or said no."""
@@ -218,7 +225,8 @@ max_inflight_messages 1000
         ]  # fmt: skip
 
     def start_agent(self) -> Part:
-        return self.start("agent", [*UNPRIVILEGED, BIN / "edge-agent", "--config", self.config, "run"], notify=True)
+        argv = [*UNPRIVILEGED, "env", *UNIT_ENVIRONMENT, BIN / "edge-agent", "--config", self.config, "run"]
+        return self.start("agent", argv, notify=True)
 
     def enrol(self) -> None:
         token = (
