@@ -75,6 +75,7 @@ class Register:
 
     def __init__(self) -> None:
         self._open: dict[tuple[int, Lane], OpenLane] = {}
+        self._draining: int | None = None
 
     @contextlib.contextmanager
     def holding(self, opened: OpenLane) -> Generator[None]:
@@ -84,6 +85,8 @@ class Register:
         self._open[key] = opened
         if older is not None:
             older.end(refused("SUPERSEDED", "a newer session of this node and lane was opened"))
+        if self._draining is not None:
+            opened.drain(self._draining)
         try:
             yield
         finally:
@@ -96,5 +99,7 @@ class Register:
         return self._open.get((node_id, LANE_CONTROL))
 
     def drain(self, deadline_seconds: int) -> None:
+        """Also those that were being opened meanwhile."""
+        self._draining = deadline_seconds
         for opened in list(self._open.values()):
             opened.drain(deadline_seconds)

@@ -46,8 +46,7 @@ class Sessions:
         lane = self._open(node, hello)
         log.info("%s lane of %s opened", _word(lane), lane.name)
         try:
-            # Before anybody can find the lane: a call or a desired state ahead of it would be no welcome.
-            await self._welcome(lane)
+            await self._welcome(lane, context)
             with self._register.holding(lane):
                 await self._wish(lane, hello)
                 async with asyncio.TaskGroup() as tasks:
@@ -81,7 +80,13 @@ class Sessions:
             applied_revision=hello.desired_revision,
         )
 
-    async def _welcome(self, lane: OpenLane) -> None:
+    async def _welcome(self, lane: OpenLane, context: Context) -> None:
+        """Written before anybody can find the lane, or anything can end it.
+
+        A call or a desired state ahead of it would be no welcome; and a refusal that overtakes the first write, which
+        carries the headers, never reaches the client: it would wait for ever (grpcio 1.85, 0 of 20 arrived).
+        """
+
         def begin(db: sqlite3.Connection) -> dict[RecordClass, int]:
             _note_seen(db, lane)
             return records.positions(db, lane.node_id, lane.epoch)
@@ -94,7 +99,7 @@ class Sessions:
             window_bytes=WINDOW_BYTES,
             heartbeat_seconds=self._heartbeat_seconds,
         )
-        await lane.send(CentralFrame(welcome=welcome))
+        await context.write(CentralFrame(welcome=welcome))
 
     async def _wish(self, lane: OpenLane, hello: Hello) -> None:
         """Send what is desired if the node has an older revision; a newer one finds the registered lane by itself."""

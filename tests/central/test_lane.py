@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from central.lane import OpenLane
+from central.lane import OpenLane, Register
 from central.names import NodeName
 from central.refusal import RefusedError
 from storeedge.v1.control_pb2 import Ack, CentralFrame, Drain
@@ -46,3 +46,10 @@ async def test_a_lane_that_drains_says_so_before_it_ends() -> None:
     sound.drain(2)
     assert sound.outbound.get_nowait() == CentralFrame(drain=Drain(deadline_seconds=2))
     assert sound.outbound.get_nowait() is None
+
+
+async def test_a_lane_that_opens_while_central_drains_is_drained_too() -> None:
+    register, late = Register(), lane()
+    register.drain(2)
+    with register.holding(late):
+        assert late.outbound.get_nowait() == CentralFrame(drain=Drain(deadline_seconds=2))

@@ -50,3 +50,27 @@ async def test_nothing_comes_before_welcome(tmp_path: Path) -> None:
         serving.cancel()
     database.close()
     assert kinds == ["welcome", "call"]
+
+
+async def test_nothing_can_end_a_session_before_welcome_is_written(tmp_path: Path) -> None:
+    """A status that overtakes a handler's first write never reaches the client (grpc.aio)."""
+
+    class Slow(Context):
+        async def read(self) -> None:
+            self.written.put_nowait(CentralFrame())  # what a read would come before
+
+        async def write(self, frame: CentralFrame) -> None:
+            for _ in range(50):
+                await asyncio.sleep(0)
+            await super().write(frame)
+
+    database, context = Database(tmp_path / "db"), Slow()
+    await database.run(lambda db: nodes.invite(db, NODE))
+    node: Any = await database.run(lambda db: nodes.find(db, NODE))
+    sessions = Sessions(database, Register(), lambda: 1, 5)
+    hello = Hello(lane=LANE_CONTROL, boot_id="b" * 36, spool_epoch="e")
+    peer = Peer("spiffe://d/store/s/node/n", NODE, "1", 1 << 62, b"")
+    with contextlib.suppress(Exception):  # the fake's frame is nothing that a session could read
+        await sessions.serve(peer, node, hello, context)  # type: ignore[arg-type]  # a context of ours
+    database.close()
+    assert (await context.written.get()).WhichOneof("frame") == "welcome"
