@@ -1,24 +1,18 @@
 """edge-agent run: the daemon."""
 
-import argparse
 import asyncio
 import sys
+from pathlib import Path
 
 from agent import app, log
 from agent.config.load import load
 from agent.errors import ConfigError, EdgeError
 
-HELP = "run the agent; systemd does this"
 
-
-def add(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(handler=run)
-
-
-def run(args: argparse.Namespace) -> int:
+def run(config_file: Path) -> int:
     """0 after an orderly stop; 78 (EX_CONFIG, sysexits.h) when a person must mend something first; 1 otherwise."""
     try:
-        config = load(args.config)
+        config = load(config_file)
         log.configure(config.log.level)
         asyncio.run(app.run(config))
     except ConfigError as error:

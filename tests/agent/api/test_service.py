@@ -31,6 +31,7 @@ class Store:
         self.full = full
         self.audit: list[AuditEntry] = []
         self.stopped: list[str] = []
+        self.device_views = (DeviceView("fridge", True, 1, 2, 3, 4, "devices/fridge/t"),)
 
     async def record(self, bodies: Sequence[Body]) -> None:
         if self.full:
@@ -59,7 +60,7 @@ class Store:
             jobs=lambda: (job,),
             stop_job=self.stop_job,
             logs=self.logs,
-            devices=lambda: (DeviceView("fridge", True, 1, 2, 3, 4, "devices/fridge/t"),),
+            devices=lambda: self.device_views,
             send_command=self.send_command,
             spool=lambda: SpoolView("e", 1, 2, (SpoolClassView(RecordClass.AUDIT, 5, 3, 1, 0),)),
         )
@@ -155,3 +156,10 @@ async def test_how_a_call_ended_is_in_the_trail_also_when_the_caller_left_or_the
     with pytest.raises(ZeroDivisionError):
         await store.call("StreamLogs", agent_pb2.StreamLogsRequest(job="bug").SerializeToString())
     assert [(e.target, e.outcome) for e in store.audit] == [("cache", "CANCELLED"), ("bug", "INTERNAL")]
+
+
+async def test_a_thousand_devices_with_long_topics_still_fit_a_reply() -> None:
+    store = Store()
+    store.device_views = tuple(DeviceView(f"d{i}", True, 1, 2, 3, 4, "devices/" + "x" * 500) for i in range(1000))
+    (reply,) = await store.call("ListDevices")
+    assert 100 * 1024 < len(reply) <= 192 * 1024

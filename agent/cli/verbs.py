@@ -1,0 +1,42 @@
+"""The verbs of edge-agent that people type, by argparse."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from agent import __version__
+from agent.cli import run
+from agent.errors import EdgeError
+
+# A verb is a file of agent/cli with HELP and `add(parser)`, which sets `handler`. Only the one that is asked for is
+# imported.
+VERBS = ("enrol", "config", "status", "jobs", "logs", "devices", "spool")
+
+
+def main(words: Sequence[str], default_config: Path) -> int:
+    """The exit code: 0 done, 1 refused or failed with one line on stderr, 2 usage, 130 interrupted."""
+    args = _parser(words, default_config).parse_args(words)
+    try:
+        code: int = args.handler(args)
+    except EdgeError as error:
+        print(f"edge-agent: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parser(words: Sequence[str], default_config: Path) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edge-agent", description="the store's agent, and what people on site ask it")
+    parser.add_argument("--config", type=Path, default=default_config, metavar="FILE")
+    parser.add_argument("--version", action="version", version=__version__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    daemon = verbs.add_parser("run", help="run the agent; systemd does this")
+    daemon.set_defaults(handler=lambda args: run.run(args.config))
+    wanted = next((word for word in words if word in VERBS), None)
+    for verb in (wanted,) if wanted else VERBS:
+        module = importlib.import_module(f"agent.cli.{verb}")
+        module.add(verbs.add_parser(verb, help=module.HELP))
+    return parser
