@@ -28,13 +28,17 @@ def main(words: Sequence[str], default_config: Path) -> int:
     return code
 
 
+def _daemon(args: argparse.Namespace) -> int:
+    return run.run(args.config)
+
+
 def _parser(words: Sequence[str], default_config: Path) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="edge-agent", description="the store's agent, and what people on site ask it")
     parser.add_argument("--config", type=Path, default=default_config, metavar="FILE")
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     daemon = verbs.add_parser("run", help="run the agent; systemd does this")
-    daemon.set_defaults(handler=lambda args: run.run(args.config))
+    daemon.set_defaults(handler=_daemon)
     wanted = next((word for word in words if word in VERBS), None)
     for verb in (wanted,) if wanted else VERBS:
         module = importlib.import_module(f"agent.cli.{verb}")
