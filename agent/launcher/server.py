@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import struct
@@ -22,13 +23,10 @@ from agent.launcher.runs import Runs
 _CONNECTIONS = 8
 _IDLE_SECONDS = 30.0
 _STOP_SECONDS = 20.0
+_PLACE_SECONDS = 0.05
 _FIRST_INHERITED = 3  # sd_listen_fds(3)
 
 Answer = tuple[dict[str, Any], int | None]
-
-
-class _StopError(Exception):
-    pass
 
 
 def say(message: str) -> None:
@@ -65,29 +63,34 @@ class Server:
 
     def serve(self, listener: socket.socket) -> None:
         """Until SIGTERM or SIGINT; then requests under way are finished. Jobs never notice."""
-
-        def stop(*_: object) -> None:
-            raise _StopError
-
+        # By a descriptor, not by an exception out of the handler: one that is raised while a weak reference's callback
+        # runs (threading has some) is swallowed, and the launcher would never stop.
+        wake, woken = socket.socketpair()
+        woken.setblocking(False)
+        signal.set_wakeup_fd(woken.fileno())
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, stop)
-        places = threading.BoundedSemaphore(_CONNECTIONS)
+            signal.signal(number, lambda *_: None)
         threading.stack_size(256 * 1024)
-        try:
-            notify("READY=1")
-            while True:
-                places.acquire()
-                connection, _ = listener.accept()
-                threading.Thread(target=self._converse, args=(connection, places.release), daemon=True).start()
-        except _StopError:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, signal.SIG_IGN)
-            notify("STOPPING=1")
-            listener.close()
-            deadline = time.monotonic() + _STOP_SECONDS
-            for thread in threading.enumerate():
-                if thread is not threading.main_thread():
-                    thread.join(max(0.0, deadline - time.monotonic()))
+        notify("READY=1")
+        self._accept(listener, wake)
+        notify("STOPPING=1")
+        listener.close()
+        deadline = time.monotonic() + _STOP_SECONDS
+        for thread in threading.enumerate():
+            if thread is not threading.main_thread():
+                thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _accept(self, listener: socket.socket, wake: socket.socket) -> None:
+        """Until `wake` can be read. A connection is taken only when there is a place for it."""
+        places = threading.BoundedSemaphore(_CONNECTIONS)
+        while True:
+            while not places.acquire(blocking=False):
+                if select.select([wake], [], [], _PLACE_SECONDS)[0]:
+                    return
+            if wake in select.select([listener, wake], [], [])[0]:
+                return
+            connection, _ = listener.accept()
+            threading.Thread(target=self._converse, args=(connection, places.release), daemon=True).start()
 
     def _converse(self, connection: socket.socket, done: Callable[[], None]) -> None:
         try:
