@@ -55,6 +55,10 @@ def notify(state: str) -> None:
             out.sendto(state.encode(), f"\0{address[1:]}" if address[0] == "@" else address)
 
 
+def _heard(number: int, frame: object) -> None:
+    """The wake-up descriptor says it all; without a handler the signal would kill."""
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     runs: Runs
@@ -69,7 +73,7 @@ class Server:
         woken.setblocking(False)
         signal.set_wakeup_fd(woken.fileno())
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, _heard)
         threading.stack_size(256 * 1024)
         notify("READY=1")
         self._accept(listener, wake)
