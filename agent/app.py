@@ -23,12 +23,13 @@ from agent.jobs.runner import JobsService
 from agent.link import codec
 from agent.link.service import LinkService
 from agent.link.wanted import Wanted
-from agent.model import Body, Desired, DeviceMessage, Event, Sink
+from agent.model import Body, DeviceMessage, Event, Sink
 from agent.mqtt.service import MqttService
 from agent.mqtt.topics import compile_rules
 from agent.runtime.serve import serve
 from agent.runtime.service import Service
 from agent.sandbox import Sandbox
+from agent.spec import Desired
 from agent.spool.record import Draft
 from agent.spool.spool import Spool, open_spool
 from agent.telemetry.sampler import TelemetryService

@@ -53,15 +53,34 @@ class UsageSample:
     wall_nano: int
     network_receive_bytes: int = 0
     network_transmit_bytes: int = 0
-    disk_write_bytes: int = 0
+    disk_byte_seconds: int = 0
     chain_index: int = 0
     chain_hash: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainLink:
+    """The newest link of one tenant's chain of usage samples."""
+
+    tenant: str
+    chain_index: int
+    chain_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSeal:
+    """The node's signature under the newest links; docs/PROTOCOL.md "The bill"."""
+
+    heads: tuple[ChainLink, ...]
+    certificate_der: bytes
+    signature: bytes
 
 
 class JobState(StrEnum):
     """What a tenant sees of its job."""
 
     PENDING = "pending"
+    PREPARING = "preparing"
     STARTING = "starting"
     RUNNING = "running"
     STOPPING = "stopping"
@@ -152,96 +171,23 @@ class Gap:
     reason: str
 
 
-Body = AuditEntry | UsageSample | Event | DeviceMessage | MetricBatch | LogChunk | Gap
+Body = AuditEntry | UsageSample | UsageSeal | Event | DeviceMessage | MetricBatch | LogChunk | Gap
 
 # Hands records to the spool; all of them are durable when it returns. Raises StorageError when they can't be:
 # then none of them is kept and the caller must not acknowledge anything. app.py hands it to every service.
 Sink = Callable[[Sequence[Body]], Awaitable[None]]
 
 
-# --- desired state -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Quota:
-    jobs: int = 0
-    cpu_milli: int = 0
-    memory_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Tenant:
-    id: str
-    display_name: str = ""
-    quota: Quota = Quota()
-
-
-class JobKind(StrEnum):
-    BATCH = "batch"
-    SERVICE = "service"
-
-
-class RestartMode(StrEnum):
-    NEVER = "never"
-    ON_FAILURE = "on-failure"
-    ALWAYS = "always"
-
-
-@dataclass(frozen=True, slots=True)
-class RestartPolicy:
-    mode: RestartMode
-    max_attempts: int = 0
-    window_seconds: int = 600
-    backoff_seconds: int = 1
-    backoff_max_seconds: int = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    cpu_milli: int
-    memory_bytes: int
-    pids: int = 64
-    log_bytes: int = 1 << 20
-    tmp_bytes: int = 16 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class JobSpec:
-    id: str
-    generation: int
-    tenant: str
-    kind: JobKind
-    image: str
-    command: tuple[str, ...]
-    limits: Limits
-    restart: RestartPolicy
-    env: Mapping[str, str] = field(default_factory=dict[str, str])
-    deadline_seconds: int = 0
-    stop_grace_seconds: int = 10
-
-
-class Residency(StrEnum):
-    ANY = "any"
-    STORE = "store"
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceRule:
-    filter: str
-    forward: bool = True
-    residency: Residency = Residency.ANY
-    priority: int = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Desired:
-    revision: int = 0
-    tenants: tuple[Tenant, ...] = ()
-    jobs: tuple[JobSpec, ...] = ()
-    rules: tuple[DeviceRule, ...] = ()
-
-
 # --- views: what services show of themselves -----------------------------------------------------
+
+
+class Health(StrEnum):
+    """Of a running service. UNKNOWN: not running, or without a check."""
+
+    UNKNOWN = ""
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +202,22 @@ class JobView:
     pid: int
     started_unix_nano: int
     ended_unix_nano: int
+    message: str = ""
+    health: Health = Health.UNKNOWN
+    image: str = "host"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageView:
+    """`state` is fetching, unpacking, ready or failed; total_bytes 0 = not known yet."""
+
+    digest: str
+    state: str
+    message: str = ""
+    done_bytes: int = 0
+    total_bytes: int = 0
+    disk_bytes: int = 0
+    last_used_unix_nano: int = 0
 
 
 @dataclass(frozen=True, slots=True)

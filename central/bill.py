@@ -26,7 +26,7 @@ def canonical(sample: UsageSample) -> bytes:
         sample.wall_nano,
         sample.network_receive_bytes,
         sample.network_transmit_bytes,
-        sample.disk_write_bytes,
+        sample.disk_byte_seconds,
         sample.chain_index,
     )
     return "\n".join(map(str, fields)).encode()

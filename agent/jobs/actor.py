@@ -27,8 +27,8 @@ from agent.jobs.job import (
     WatchRun,
 )
 from agent.jobs.metering import Reading
-from agent.model import JobSpec
 from agent.sandbox import JobRequest, RunState, Sandbox, Signal
+from agent.spec import JobSpec
 
 log = logging.getLogger(__name__)
 
@@ -218,6 +218,7 @@ def _request(run: str, spec: JobSpec) -> JobRequest:
     return JobRequest(
         run=run,
         tenant=spec.tenant,
+        job=spec.id,
         image=spec.image,
         command=spec.command,
         cpu_milli=limits.cpu_milli,

@@ -9,7 +9,7 @@ small job may pass a big one that waits. A quota that shrinks stops nobody: it c
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from agent.model import JobSpec, Tenant
+from agent.spec import JobSpec, Tenant
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,9 @@ from agent.jobs.job import (
 from agent.jobs.metering import ChainHead, Meter, Reading
 from agent.jobs.reconcile import reconcile
 from agent.jobs.store import Change, Snapshot
-from agent.model import Desired, JobState, JobView
 from agent.model import Event as Report
+from agent.model import JobState, JobView
+from agent.spec import Desired
 
 Actions = list[tuple[str, Action]]
 _NANO = 1_000_000_000

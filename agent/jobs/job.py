@@ -7,7 +7,8 @@ may have come. Times named `at` are seconds of CLOCK_BOOTTIME in the running boo
 from dataclasses import dataclass
 
 from agent.model import Event as Report
-from agent.model import JobSpec, JobState
+from agent.model import JobState
+from agent.spec import JobSpec
 
 FINAL = frozenset({JobState.FINISHED, JobState.FAILED, JobState.LOST})
 LIVE = frozenset({JobState.STARTING, JobState.RUNNING, JobState.STOPPING})  # the launcher may hold a run of it

@@ -35,7 +35,8 @@ from agent.jobs.job import (
     Withdrawn,
 )
 from agent.model import Event as Report
-from agent.model import JobKind, JobSpec, JobState
+from agent.model import JobState
+from agent.spec import JobKind, JobSpec
 
 Step = tuple[Job, tuple[Command, ...]]
 

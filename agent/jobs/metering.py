@@ -88,7 +88,7 @@ def chain_hash(previous: bytes, sample: UsageSample) -> bytes:
         sample.wall_nano,
         sample.network_receive_bytes,
         sample.network_transmit_bytes,
-        sample.disk_write_bytes,
+        sample.disk_byte_seconds,
         sample.chain_index,
     )
     return hashlib.sha256(previous + "\n".join(map(str, figures)).encode()).digest()

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from agent.jobs.job import FINAL, Event, Job, Replaced, Returned, Withdrawn
-from agent.model import JobSpec, JobState
+from agent.model import JobState
+from agent.spec import JobSpec
 
 KEPT_GONE = 1024  # withdrawn jobs remembered; the longest gone are forgotten first
 

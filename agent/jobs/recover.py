@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 
 from agent.jobs.job import Job
 from agent.jobs.machine import run_name
-from agent.model import JobSpec, JobState
+from agent.model import JobState
 from agent.sandbox import RunState
+from agent.spec import JobSpec
 
 
 def strays(runs: Iterable[RunState], jobs: Mapping[str, Job]) -> tuple[RunState, ...]:

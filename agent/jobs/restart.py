@@ -1,6 +1,6 @@
 """Restart policy: whether a run is followed by another, and when. Pure."""
 
-from agent.model import JobKind, JobSpec, RestartMode, RestartPolicy
+from agent.spec import JobKind, JobSpec, RestartMode, RestartPolicy
 
 _REMEMBERED = 32  # starts kept when attempts have no bound: far beyond where any backoff reaches its cap
 _MOST = 1000  # starts kept at all: they are written with each change of the job

@@ -7,7 +7,8 @@ from typing import Any
 
 from agent.jobs.job import Job
 from agent.jobs.metering import Meter, Reading
-from agent.model import Event, JobKind, JobSpec, JobState, Limits, RestartMode, RestartPolicy, UsageSample
+from agent.model import Event, JobState, UsageSample
+from agent.spec import JobKind, JobSpec, Limits, RestartMode, RestartPolicy
 
 _Raw = Mapping[str, Any]
 

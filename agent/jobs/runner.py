@@ -18,8 +18,9 @@ from agent.jobs.job import LIVE, RunEvent, StopAsked
 from agent.jobs.metering import Reading
 from agent.jobs.outbox import Outbox
 from agent.jobs.store import JobStore
-from agent.model import Desired, JobKind, JobState, JobView, LogLine, Sink
+from agent.model import JobState, JobView, LogLine, Sink
 from agent.sandbox import HostFacts, RunState, Sandbox
+from agent.spec import Desired, JobKind
 
 log = logging.getLogger(__name__)
 

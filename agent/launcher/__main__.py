@@ -9,7 +9,8 @@ from pathlib import Path
 
 from agent.launcher import cgroup, execute, host, plan, policy, seccomp
 from agent.launcher.layout import Host, Places
-from agent.launcher.protocol import LauncherError, parse_job
+from agent.launcher.protocol import LauncherError
+from agent.launcher.request import parse_job
 from agent.launcher.runs import Runs
 from agent.launcher.server import Server, open_socket, say
 

@@ -4,38 +4,42 @@ A unix socket of type SOCK_SEQPACKET; one JSON object a packet, at most MAX_PACK
 request, in order. Request: {"op": OP, ...arguments}. Reply: {"ok": {...}} or
 {"error": {"code": C, "field": F, "message": M}}; file descriptors ride on the reply (SCM_RIGHTS).
 
-| op      | arguments     | reply                                         | descriptor               |
-|---------|---------------|-----------------------------------------------|--------------------------|
-| hello   |               | HostFacts                                     |                          |
-| start   | JobRequest    | RunState; the same run again = its state      |                          |
-| list    |               | {"runs": [RunState, ...]}                     |                          |
-| state   | run           | RunState                                      |                          |
-| watch   | run           | RunState                                      | pidfd, readable at its end |
-| signal  | run, signal   | {}  ("TERM", "KILL"; KILL ends the cgroup)    |                          |
-| usage   | run           | Usage                                         |                          |
-| logs    | run           | {}                                            | the log file, read-only  |
-| remove  | run           | {}  (only an ended run)                       |                          |
+| op           | arguments           | reply                                         | descriptor               |
+|--------------|---------------------|-----------------------------------------------|--------------------------|
+| hello | | HostFacts | |
+| start | JobRequest | RunState; the same run again = its state; a run held with the same request goes on | |
+| hold | JobRequest | RunState: the sandbox is made, its job not started | |
+| list | | {"runs": [RunState, ...]} | |
+| state | run | RunState | |
+| watch | run | RunState | pidfd, readable at its end |
+| signal | run, signal | {}  (a Signal; KILL ends the cgroup) | |
+| check | run | Checked: the run's own health check, once | |
+| reach | run, Reach | {}  replaces what the run may reach | |
+| usage | run | Usage | |
+| logs | run | {} | the log file, read-only |
+| remove | run | {}  (only an ended or held run) | |
+| image | image | ImageState; begins to unpack what the agent has fetched | |
+| images | | {"images": [ImageState, ...]} | |
+| remove-image | image | {}  (only one that no run uses) | |
+| disks | | {"disks": [DiskState, ...]} | |
+| remove-disk | tenant, job | {}  (only one that no run uses) | |
 
 The caller names a run and its limits. It can't name a path, an OCI fragment, a user id or a shell string.
 """
 
 import errno
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 MAX_PACKET = 96 * 1024
 MIB = 1 << 20
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})  # answered as host, field "disk"
 
-_RUN = re.compile(r"[a-z0-9][a-z0-9.-]{0,79}")
-_WORD = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-
 Code = Literal["bad-request", "not-allowed", "not-found", "no-room", "conflict", "host"]
-Phase = Literal["running", "ended", "lost"]
-Signal = Literal["TERM", "KILL"]
+Phase = Literal["held", "running", "ended", "lost"]
+Signal = Literal["TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "KILL"]
+IpProtocol = Literal["tcp", "udp"]
 
 
 class LauncherError(Exception):
@@ -52,19 +56,74 @@ class LauncherError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Destination:
+    """What a run may reach: every address of an IPv4 network, at one port."""
+
+    cidr: str  # "192.0.2.0/24"; a host is /32
+    port: int  # 1..65535
+    protocol: IpProtocol
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPort:
+    port: int  # on the store's network
+    job_port: int  # inside the run
+    protocol: IpProtocol
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a run may reach, and the names that stand for it in its /etc/hosts. Replaced as a whole.
+
+    `cut` closes everything, what is open included: the tenant has used up its bytes.
+    """
+
+    destinations: tuple[Destination, ...] = ()  # at most 512
+    hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])  # at most 64 names x 16
+    cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRequest:
+    """A network of its own behind a veth pair; without one a run has only its loopback."""
+
+    reach: Reach = Reach()
+    publish: tuple[PublishedPort, ...] = ()  # at most 16
+    peers: bool = False  # reach, and be reached by, runs of the same tenant that ask for it too
+    bits_per_second: int = 10_000_000  # each way, 64 kbit/s..100 Gbit/s
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRequest:
+    """One of `command` and `tcp_port` is set."""
+
+    command: tuple[str, ...] = ()  # at most 64 words, 4 KiB together
+    tcp_port: int = 0
+    timeout_seconds: int = 5  # 1..60
+
+
+@dataclass(frozen=True, slots=True)
 class JobRequest:
-    """Everything a run may ask for. Bounds are checked by `parse_job`."""
+    """Everything a run may ask for. Bounds are checked by request.parse_job."""
 
     run: str  # [a-z0-9][a-z0-9.-]{0,79}
     tenant: str  # [a-z0-9][a-z0-9-]{0,31}
-    image: str  # "host"
-    command: tuple[str, ...]  # 1..64 words, at most 16 KiB together, no NUL
+    job: str  # [a-z0-9][a-z0-9-]{0,47}; (tenant, job) owns the disk, and is how peers call it
+    image: str  # "host", or "sha256:" and 64 hex digits: the manifest of an image that was unpacked
+    command: tuple[str, ...]  # at most 64 words, 16 KiB together, no NUL; none = the image's own, not with "host"
     cpu_milli: int  # 10..1024000
     memory_bytes: int  # 4 MiB..1 PiB
     pids: int  # 4..4096
     log_bytes: int  # 4 KiB..64 MiB
     tmp_bytes: int  # 64 KiB..memory_bytes
+    open_files: int = 1024  # 16..65536
+    disk_bytes: int = 0  # 0 = /work in memory; else 4 MiB..1 TiB
+    io_bytes_per_second: int = 0  # of the disk; 0 = no bound, else 64 KiB/s..
     env: Mapping[str, str] = field(default_factory=dict[str, str])  # at most 64, 16 KiB together
+    network: NetworkRequest | None = None
+    check: CheckRequest | None = None
+    # name -> content in base64; at most 16, 64 KiB together. Never on disk, in a log or in a message.
+    secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +140,42 @@ class RunState:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Read from the run's cgroup; counters since the run began."""
+    """Read from the run's cgroup and interface; counters since the run began."""
 
     cpu_nano: int
-    memory_bytes: int  # now
+    memory_bytes: int  # now, that can't be given back: anonymous and tmpfs
     memory_peak_bytes: int
     pids: int
     oom_kills: int
+    disk_bytes: int = 0  # reserved for /work
+    network_receive_bytes: int = 0
+    network_transmit_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    healthy: bool
+    message: str  # for people, at most 512 characters; empty when healthy
+
+
+@dataclass(frozen=True, slots=True)
+class ImageState:
+    """`state` "absent": the agent hasn't fetched it (all of it) yet. "failed": refused, `message` says why."""
+
+    image: str
+    state: Literal["absent", "unpacking", "ready", "failed"]
+    message: str = ""
+    done_bytes: int = 0
+    total_bytes: int = 0
+    disk_bytes: int = 0
+    last_used_unix_nano: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DiskState:
+    tenant: str
+    job: str
+    disk_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,99 +187,13 @@ class HostFacts:
     cpus: int
     memory_bytes: int
     boot_id: str
+    disk_bytes: int = 0  # of the file system that holds disks and images
+    network: bool = False  # runs can have a network here (ip, nft and root's policy allow it)
+    apparmor: bool = False  # runs are confined by the edge-job profile
+    idmap: bool = False  # mounts can be mapped: images and disks show their true owners
 
 
-def _refuse(name: str, allowed: str) -> LauncherError:
-    return LauncherError("bad-request", f"{name}: {allowed}", name)
-
-
-def text(raw: Mapping[str, Any], name: str, pattern: re.Pattern[str]) -> str:
-    value = raw.get(name)
-    if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise _refuse(name, f"a string matching {pattern.pattern}")
-    return value
-
-
-def _number(raw: Mapping[str, Any], name: str, low: int, high: int) -> int:
-    value = raw.get(name)
-    if type(value) is not int or not low <= value <= high:
-        raise _refuse(name, f"an integer in {low}..{high}")
-    return value
-
-
-def run_name(raw: Mapping[str, Any]) -> str:
-    return text(raw, "run", _RUN)
-
-
-def signal_name(raw: Mapping[str, Any]) -> Signal:
-    match raw.get("signal"):
-        case "TERM":
-            return "TERM"
-        case "KILL":
-            return "KILL"
-        case _:
-            raise _refuse("signal", "TERM or KILL")
-
-
-def _plain(word: str) -> bool:
-    """Can be an argument or a variable: no NUL, no lone surrogate (JSON can say both)."""
-    return "\0" not in word and not any("\ud800" <= letter <= "\udfff" for letter in word)
-
-
-def _command(raw: Mapping[str, Any]) -> tuple[str, ...]:
-    value = raw.get("command")
-    if not isinstance(value, list) or not 1 <= len(cast("list[object]", value)) <= 64:
-        raise _refuse("command", "a list of 1..64 strings")
-    words: list[str] = []
-    for word in cast("list[object]", value):
-        if not isinstance(word, str) or not _plain(word):
-            raise _refuse("command", "strings of Unicode without NUL")
-        words.append(word)
-    if not words[0] or sum(len(word.encode()) for word in words) > 16384:
-        raise _refuse("command", "a first word, and at most 16384 bytes together")
-    return tuple(words)
-
-
-def _env(raw: Mapping[str, Any]) -> dict[str, str]:
-    value = raw.get("env", {})
-    if not isinstance(value, dict) or len(cast("dict[object, object]", value)) > 64:
-        raise _refuse("env", "an object of at most 64 strings")
-    env: dict[str, str] = {}
-    for name, content in cast("dict[object, object]", value).items():
-        if not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
-            raise _refuse("env", f"names matching {_ENV_NAME.pattern}")
-        if not isinstance(content, str) or not _plain(content):
-            raise _refuse("env", "string values of Unicode without NUL")
-        env[name] = content
-    if sum(len((k + v).encode()) for k, v in env.items()) > 16384:
-        raise _refuse("env", "at most 16384 bytes together")
-    return env
-
-
-_JOB_FIELDS = frozenset(
-    {"run", "tenant", "image", "command", "cpu_milli", "memory_bytes", "pids", "log_bytes", "tmp_bytes", "env"}
-)
-
-
-def parse_job(raw: Mapping[str, Any]) -> JobRequest:
-    """A request from its JSON object. Raises LauncherError(bad-request) that names the field and what it takes."""
-    unknown = set(raw) - _JOB_FIELDS - {"op"}
-    if unknown:
-        raise LauncherError("bad-request", f"unknown field {min(unknown)}", min(unknown))
-    memory_bytes = _number(raw, "memory_bytes", 4 * MIB, 1 << 50)
-    return JobRequest(
-        run=run_name(raw),
-        tenant=text(raw, "tenant", _WORD),
-        image=text(raw, "image", re.compile(r"host")),
-        command=_command(raw),
-        cpu_milli=_number(raw, "cpu_milli", 10, 1_024_000),
-        memory_bytes=memory_bytes,
-        pids=_number(raw, "pids", 4, 4096),
-        log_bytes=_number(raw, "log_bytes", 4096, 64 * MIB),
-        tmp_bytes=_number(raw, "tmp_bytes", 65536, memory_bytes),
-        env=_env(raw),
-    )
-
-
-def to_json(value: JobRequest | RunState | Usage | HostFacts) -> dict[str, Any]:
+def to_json(
+    value: JobRequest | RunState | Usage | HostFacts | Reach | Checked | ImageState | DiskState,
+) -> dict[str, Any]:
     return asdict(value)

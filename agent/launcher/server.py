@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from agent.launcher import protocol
+from agent.launcher import request as requests
 from agent.launcher.protocol import MAX_PACKET, LauncherError, to_json
 from agent.launcher.runs import Runs
 
@@ -133,11 +134,11 @@ class Server:
         if op == "hello":
             return to_json(self.facts), None
         if op == "start":
-            request = protocol.parse_job(raw)
+            request = requests.parse_job(raw)
             return to_json(self.runs.start(request)), None
         if op == "list":
             return {"runs": [to_json(state) for state in self.runs.states()]}, None
-        return self._do_run(op, protocol.run_name(raw), raw)
+        return self._do_run(op, requests.run_name(raw), raw)
 
     def _do_run(self, op: object, run: str, raw: dict[str, Any]) -> Answer:
         match op:
@@ -147,7 +148,7 @@ class Server:
                 state, fd = self.runs.watch(run)
                 return to_json(state), fd
             case "signal":
-                self.runs.signal(run, protocol.signal_name(raw))
+                self.runs.signal(run, requests.signal_name(raw))
                 return {}, None
             case "usage":
                 return to_json(self.runs.usage(run)), None

@@ -15,6 +15,7 @@ from agent.model import (
     RecordClass,
     Stamp,
     UsageSample,
+    UsageSeal,
 )
 from agent.spool.record import Entry
 from storeedge.v1 import control_pb2, record_pb2
@@ -26,7 +27,7 @@ def class_of(body: Body) -> RecordClass:
     match body:
         case AuditEntry():
             return RecordClass.AUDIT
-        case UsageSample():
+        case UsageSample() | UsageSeal():
             return RecordClass.USAGE
         case Event():
             return RecordClass.EVENT
@@ -56,6 +57,8 @@ def _record(stamp: Stamp, body: Body) -> record_pb2.Record:
             record.usage.CopyFrom(_usage(body))
         case Event():
             record.event.CopyFrom(_event(body))
+        case UsageSeal():
+            record.seal.CopyFrom(_seal(body))
         case DeviceMessage():
             record.device.CopyFrom(_device(body))
         case MetricBatch():
@@ -99,10 +102,18 @@ def _usage(body: UsageSample) -> record_pb2.UsageSample:
         wall_nano=body.wall_nano,
         network_receive_bytes=body.network_receive_bytes,
         network_transmit_bytes=body.network_transmit_bytes,
-        disk_write_bytes=body.disk_write_bytes,
+        disk_byte_seconds=body.disk_byte_seconds,
         chain_index=body.chain_index,
         chain_hash=body.chain_hash,
     )
+
+
+def _seal(body: UsageSeal) -> record_pb2.UsageSeal:
+    heads = [
+        record_pb2.ChainHead(tenant=link.tenant, chain_index=link.chain_index, chain_hash=link.chain_hash)
+        for link in body.heads
+    ]
+    return record_pb2.UsageSeal(heads=heads, certificate_der=body.certificate_der, signature=body.signature)
 
 
 def _event(body: Event) -> record_pb2.Event:

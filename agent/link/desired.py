@@ -3,7 +3,7 @@
 import re
 
 from agent.errors import RefusedError
-from agent.model import (
+from agent.spec import (
     Desired,
     DeviceRule,
     JobKind,

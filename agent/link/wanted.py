@@ -9,7 +9,8 @@ from google.protobuf.message import DecodeError
 from agent.errors import RefusedError
 from agent.fsio import write_atomic
 from agent.link import desired as wire
-from agent.model import Desired, Event, Sink
+from agent.model import Event, Sink
+from agent.spec import Desired
 from storeedge.v1 import desired_pb2
 
 log = logging.getLogger(__name__)

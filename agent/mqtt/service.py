@@ -9,7 +9,7 @@ from agent.backoff import full_jitter
 from agent.clock import Clock
 from agent.config.schema import MqttConfig
 from agent.errors import AwayError, StorageError
-from agent.model import DeviceRule, DeviceView, Sink
+from agent.model import DeviceView, Sink
 from agent.mqtt.bridge import Bridge
 from agent.mqtt.broker import Connection, connect
 from agent.mqtt.commands import Commands
@@ -17,6 +17,7 @@ from agent.mqtt.convert import Delivery
 from agent.mqtt.registry import Registry
 from agent.mqtt.registry_file import RegistryFile
 from agent.mqtt.topics import compile_rules
+from agent.spec import DeviceRule
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from agent.errors import RefusedError
-from agent.model import DeviceRule, Residency
+from agent.spec import DeviceRule, Residency
 
 ROOT = "devices"
 EVERYTHING = f"{ROOT}/#"

@@ -3,17 +3,8 @@
 from dataclasses import replace
 
 from agent.jobs.job import Job
-from agent.model import (
-    Desired,
-    JobKind,
-    JobSpec,
-    JobState,
-    Limits,
-    Quota,
-    RestartMode,
-    RestartPolicy,
-    Tenant,
-)
+from agent.model import JobState
+from agent.spec import Desired, JobKind, JobSpec, Limits, Quota, RestartMode, RestartPolicy, Tenant
 
 NEVER = RestartPolicy(RestartMode.NEVER)
 ON_FAILURE = RestartPolicy(RestartMode.ON_FAILURE, max_attempts=3, window_seconds=600)

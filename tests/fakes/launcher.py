@@ -9,6 +9,7 @@ from agent.launcher.protocol import HostFacts, JobRequest
 REQUEST = JobRequest(
     run="a.1",
     tenant="acme",
+    job="a",
     image="host",
     command=("/bin/sh", "-c", "exit 7"),
     cpu_milli=500,

@@ -16,8 +16,9 @@ import pytest
 from agent.clock import system_clock
 from agent.config.schema import MqttConfig
 from agent.errors import RefusedError
-from agent.model import DeviceMessage, DeviceRule, Residency
+from agent.model import DeviceMessage
 from agent.mqtt.service import MqttService
+from agent.spec import DeviceRule, Residency
 from tests.fakes.mqtt_parts import FakeSink
 from tests.integration.mqtt_parts import SAVE_EVERY_TURN, BridgeProcess, Broker, Device, count_until_killed, until
 

@@ -18,8 +18,9 @@ from agent.config.schema import JobsConfig
 from agent.jobs import rows
 from agent.jobs.metering import chain_hash
 from agent.jobs.runner import JobsService
-from agent.model import Event, JobSpec, JobState, Limits, UsageSample
+from agent.model import Event, JobState, UsageSample
 from agent.sandbox import Sandbox
+from agent.spec import JobSpec, Limits
 from tests.fakes.jobs import batch, desired, service
 from tests.launched import TOP, Launched, launched
 

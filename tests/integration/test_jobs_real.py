@@ -15,8 +15,9 @@ from agent.clock import system_clock
 from agent.config.schema import JobsConfig
 from agent.jobs.metering import chain_hash
 from agent.jobs.runner import JobsService
-from agent.model import Event, JobKind, JobSpec, JobState, JobView, Limits, RestartMode, RestartPolicy, UsageSample
+from agent.model import Event, JobState, JobView, UsageSample
 from agent.sandbox import Sandbox
+from agent.spec import JobKind, JobSpec, Limits, RestartMode, RestartPolicy
 from tests.fakes.jobs import ALWAYS, NEVER, desired
 from tests.launched import Launched, launched
 

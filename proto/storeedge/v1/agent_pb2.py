@@ -26,7 +26,7 @@ from storeedge.v1 import record_pb2 as storeedge_dot_v1_dot_record__pb2
 from storeedge.v1 import types_pb2 as storeedge_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18storeedge/v1/agent.proto\x12\x0cstoreedge.v1\x1a\x19storeedge/v1/record.proto\x1a\x18storeedge/v1/types.proto\"\x10\n\x0eGetNodeRequest\"\xd5\x02\n\x0fGetNodeResponse\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x15\n\ragent_version\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x16\n\x0etime_unix_nano\x18\x04 \x01(\x06\x12\x16\n\x0euptime_seconds\x18\x05 \x01(\x04\x12\x18\n\x10\x64\x65sired_revision\x18\x06 \x01(\x04\x12\x11\n\tconnected\x18\x07 \x01(\x08\x12\'\n\x1f\x63\x65rtificate_not_after_unix_nano\x18\x08 \x01(\x06\x12\x11\n\tagent_pid\x18\t \x01(\r\x12=\n\x08launcher\x18\n \x03(\x0b\x32+.storeedge.v1.GetNodeResponse.LauncherEntry\x1a/\n\rLauncherEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x11\n\x0fListJobsRequest\"3\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.storeedge.v1.Job\"\xe4\x01\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x16.storeedge.v1.JobState\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\x12\x16\n\texit_code\x18\x07 \x01(\x05H\x00\x88\x01\x01\x12\x0b\n\x03pid\x18\x08 \x01(\r\x12\x19\n\x11started_unix_nano\x18\t \x01(\x06\x12\x17\n\x0f\x65nded_unix_nano\x18\n \x01(\x06\x42\x0c\n\n_exit_code\"\x1d\n\x0eStopJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x11\n\x0fStopJobResponse\"D\n\x11StreamLogsRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x12\n\ntail_bytes\x18\x02 \x01(\r\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\":\n\x12StreamLogsResponse\x12$\n\x05lines\x18\x01 \x03(\x0b\x32\x15.storeedge.v1.LogLine\"?\n\x07LogLine\x12\x16\n\x0etime_unix_nano\x18\x01 \x01(\x06\x12\x0e\n\x06stderr\x18\x02 \x01(\x08\x12\x0c\n\x04text\x18\x03 \x01(\x0c\"\x14\n\x12ListDevicesRequest\"<\n\x13ListDevicesResponse\x12%\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x14.storeedge.v1.Device\"\x94\x01\n\x06\x44\x65vice\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06online\x18\x02 \x01(\x08\x12\x1c\n\x14\x66irst_seen_unix_nano\x18\x03 \x01(\x06\x12\x1b\n\x13last_seen_unix_nano\x18\x04 \x01(\x06\x12\x10\n\x08messages\x18\x05 \x01(\x04\x12\r\n\x05\x62ytes\x18\x06 \x01(\x04\x12\x12\n\nlast_topic\x18\x07 \x01(\t\"y\n\x18SendDeviceCommandRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x15\n\rtimeout_milli\x18\x04 \x01(\r\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\"C\n\x19SendDeviceCommandResponse\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x15\n\relapsed_milli\x18\x02 \x01(\r\"\x11\n\x0fGetSpoolRequest\"p\n\x10GetSpoolResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x13\n\x0blimit_bytes\x18\x03 \x01(\x04\x12)\n\x07\x63lasses\x18\x04 \x03(\x0b\x32\x18.storeedge.v1.SpoolClass\"\x84\x01\n\nSpoolClass\x12/\n\x0crecord_class\x18\x01 \x01(\x0e\x32\x19.storeedge.v1.RecordClass\x12\x10\n\x08next_seq\x18\x02 \x01(\x04\x12\x11\n\tacked_seq\x18\x03 \x01(\x04\x12\x0f\n\x07records\x18\x04 \x01(\x04\x12\x0f\n\x07\x64ropped\x18\x05 \x01(\x04\x32\xc1\x04\n\x0c\x41gentService\x12\x46\n\x07GetNode\x12\x1c.storeedge.v1.GetNodeRequest\x1a\x1d.storeedge.v1.GetNodeResponse\x12I\n\x08ListJobs\x12\x1d.storeedge.v1.ListJobsRequest\x1a\x1e.storeedge.v1.ListJobsResponse\x12\x46\n\x07StopJob\x12\x1c.storeedge.v1.StopJobRequest\x1a\x1d.storeedge.v1.StopJobResponse\x12Q\n\nStreamLogs\x12\x1f.storeedge.v1.StreamLogsRequest\x1a .storeedge.v1.StreamLogsResponse0\x01\x12R\n\x0bListDevices\x12 .storeedge.v1.ListDevicesRequest\x1a!.storeedge.v1.ListDevicesResponse\x12\x64\n\x11SendDeviceCommand\x12&.storeedge.v1.SendDeviceCommandRequest\x1a\'.storeedge.v1.SendDeviceCommandResponse\x12I\n\x08GetSpool\x12\x1d.storeedge.v1.GetSpoolRequest\x1a\x1e.storeedge.v1.GetSpoolResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18storeedge/v1/agent.proto\x12\x0cstoreedge.v1\x1a\x19storeedge/v1/record.proto\x1a\x18storeedge/v1/types.proto\"\x10\n\x0eGetNodeRequest\"\xd5\x02\n\x0fGetNodeResponse\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x15\n\ragent_version\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x16\n\x0etime_unix_nano\x18\x04 \x01(\x06\x12\x16\n\x0euptime_seconds\x18\x05 \x01(\x04\x12\x18\n\x10\x64\x65sired_revision\x18\x06 \x01(\x04\x12\x11\n\tconnected\x18\x07 \x01(\x08\x12\'\n\x1f\x63\x65rtificate_not_after_unix_nano\x18\x08 \x01(\x06\x12\x11\n\tagent_pid\x18\t \x01(\r\x12=\n\x08launcher\x18\n \x03(\x0b\x32+.storeedge.v1.GetNodeResponse.LauncherEntry\x1a/\n\rLauncherEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x11\n\x0fListJobsRequest\"3\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.storeedge.v1.Job\"\x8f\x03\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x16.storeedge.v1.JobState\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\x12\x16\n\texit_code\x18\x07 \x01(\x05H\x00\x88\x01\x01\x12\x0b\n\x03pid\x18\x08 \x01(\r\x12\x19\n\x11started_unix_nano\x18\t \x01(\x06\x12\x17\n\x0f\x65nded_unix_nano\x18\n \x01(\x06\x12\x0f\n\x07message\x18\x0b \x01(\t\x12(\n\x06health\x18\x0c \x01(\x0e\x32\x18.storeedge.v1.Job.Health\x12\r\n\x05image\x18\r \x01(\t\"_\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\x13\n\x0fHEALTH_STARTING\x10\x01\x12\x12\n\x0eHEALTH_HEALTHY\x10\x02\x12\x14\n\x10HEALTH_UNHEALTHY\x10\x03\x42\x0c\n\n_exit_code\"\x1d\n\x0eStopJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x11\n\x0fStopJobResponse\"D\n\x11StreamLogsRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x12\n\ntail_bytes\x18\x02 \x01(\r\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\":\n\x12StreamLogsResponse\x12$\n\x05lines\x18\x01 \x03(\x0b\x32\x15.storeedge.v1.LogLine\"?\n\x07LogLine\x12\x16\n\x0etime_unix_nano\x18\x01 \x01(\x06\x12\x0e\n\x06stderr\x18\x02 \x01(\x08\x12\x0c\n\x04text\x18\x03 \x01(\x0c\"\x14\n\x12ListDevicesRequest\"<\n\x13ListDevicesResponse\x12%\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x14.storeedge.v1.Device\"\x94\x01\n\x06\x44\x65vice\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06online\x18\x02 \x01(\x08\x12\x1c\n\x14\x66irst_seen_unix_nano\x18\x03 \x01(\x06\x12\x1b\n\x13last_seen_unix_nano\x18\x04 \x01(\x06\x12\x10\n\x08messages\x18\x05 \x01(\x04\x12\r\n\x05\x62ytes\x18\x06 \x01(\x04\x12\x12\n\nlast_topic\x18\x07 \x01(\t\"y\n\x18SendDeviceCommandRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x15\n\rtimeout_milli\x18\x04 \x01(\r\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\"C\n\x19SendDeviceCommandResponse\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x15\n\relapsed_milli\x18\x02 \x01(\r\"\x11\n\x0fGetSpoolRequest\"p\n\x10GetSpoolResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x13\n\x0blimit_bytes\x18\x03 \x01(\x04\x12)\n\x07\x63lasses\x18\x04 \x03(\x0b\x32\x18.storeedge.v1.SpoolClass\"\x84\x01\n\nSpoolClass\x12/\n\x0crecord_class\x18\x01 \x01(\x0e\x32\x19.storeedge.v1.RecordClass\x12\x10\n\x08next_seq\x18\x02 \x01(\x04\x12\x11\n\tacked_seq\x18\x03 \x01(\x04\x12\x0f\n\x07records\x18\x04 \x01(\x04\x12\x0f\n\x07\x64ropped\x18\x05 \x01(\x04\"\\\n\x0fPutImageRequest\x12\x16\n\x0e\x61rchive_sha256\x18\x01 \x01(\x0c\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\":\n\x10PutImageResponse\x12\x16\n\x0ereceived_bytes\x18\x01 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"\x13\n\x11ListImagesRequest\"9\n\x12ListImagesResponse\x12#\n\x06images\x18\x01 \x03(\x0b\x32\x13.storeedge.v1.Image\"\x91\x01\n\x05Image\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x12\n\ndone_bytes\x18\x04 \x01(\x04\x12\x13\n\x0btotal_bytes\x18\x05 \x01(\x04\x12\x12\n\ndisk_bytes\x18\x06 \x01(\x04\x12\x1b\n\x13last_used_unix_nano\x18\x07 \x01(\x06\x32\xdd\x05\n\x0c\x41gentService\x12\x46\n\x07GetNode\x12\x1c.storeedge.v1.GetNodeRequest\x1a\x1d.storeedge.v1.GetNodeResponse\x12I\n\x08ListJobs\x12\x1d.storeedge.v1.ListJobsRequest\x1a\x1e.storeedge.v1.ListJobsResponse\x12\x46\n\x07StopJob\x12\x1c.storeedge.v1.StopJobRequest\x1a\x1d.storeedge.v1.StopJobResponse\x12Q\n\nStreamLogs\x12\x1f.storeedge.v1.StreamLogsRequest\x1a .storeedge.v1.StreamLogsResponse0\x01\x12R\n\x0bListDevices\x12 .storeedge.v1.ListDevicesRequest\x1a!.storeedge.v1.ListDevicesResponse\x12\x64\n\x11SendDeviceCommand\x12&.storeedge.v1.SendDeviceCommandRequest\x1a\'.storeedge.v1.SendDeviceCommandResponse\x12I\n\x08GetSpool\x12\x1d.storeedge.v1.GetSpoolRequest\x1a\x1e.storeedge.v1.GetSpoolResponse\x12I\n\x08PutImage\x12\x1d.storeedge.v1.PutImageRequest\x1a\x1e.storeedge.v1.PutImageResponse\x12O\n\nListImages\x12\x1f.storeedge.v1.ListImagesRequest\x1a .storeedge.v1.ListImagesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,33 +46,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTJOBSRESPONSE']._serialized_start=476
   _globals['_LISTJOBSRESPONSE']._serialized_end=527
   _globals['_JOB']._serialized_start=530
-  _globals['_JOB']._serialized_end=758
-  _globals['_STOPJOBREQUEST']._serialized_start=760
-  _globals['_STOPJOBREQUEST']._serialized_end=789
-  _globals['_STOPJOBRESPONSE']._serialized_start=791
-  _globals['_STOPJOBRESPONSE']._serialized_end=808
-  _globals['_STREAMLOGSREQUEST']._serialized_start=810
-  _globals['_STREAMLOGSREQUEST']._serialized_end=878
-  _globals['_STREAMLOGSRESPONSE']._serialized_start=880
-  _globals['_STREAMLOGSRESPONSE']._serialized_end=938
-  _globals['_LOGLINE']._serialized_start=940
-  _globals['_LOGLINE']._serialized_end=1003
-  _globals['_LISTDEVICESREQUEST']._serialized_start=1005
-  _globals['_LISTDEVICESREQUEST']._serialized_end=1025
-  _globals['_LISTDEVICESRESPONSE']._serialized_start=1027
-  _globals['_LISTDEVICESRESPONSE']._serialized_end=1087
-  _globals['_DEVICE']._serialized_start=1090
-  _globals['_DEVICE']._serialized_end=1238
-  _globals['_SENDDEVICECOMMANDREQUEST']._serialized_start=1240
-  _globals['_SENDDEVICECOMMANDREQUEST']._serialized_end=1361
-  _globals['_SENDDEVICECOMMANDRESPONSE']._serialized_start=1363
-  _globals['_SENDDEVICECOMMANDRESPONSE']._serialized_end=1430
-  _globals['_GETSPOOLREQUEST']._serialized_start=1432
-  _globals['_GETSPOOLREQUEST']._serialized_end=1449
-  _globals['_GETSPOOLRESPONSE']._serialized_start=1451
-  _globals['_GETSPOOLRESPONSE']._serialized_end=1563
-  _globals['_SPOOLCLASS']._serialized_start=1566
-  _globals['_SPOOLCLASS']._serialized_end=1698
-  _globals['_AGENTSERVICE']._serialized_start=1701
-  _globals['_AGENTSERVICE']._serialized_end=2278
+  _globals['_JOB']._serialized_end=929
+  _globals['_JOB_HEALTH']._serialized_start=820
+  _globals['_JOB_HEALTH']._serialized_end=915
+  _globals['_STOPJOBREQUEST']._serialized_start=931
+  _globals['_STOPJOBREQUEST']._serialized_end=960
+  _globals['_STOPJOBRESPONSE']._serialized_start=962
+  _globals['_STOPJOBRESPONSE']._serialized_end=979
+  _globals['_STREAMLOGSREQUEST']._serialized_start=981
+  _globals['_STREAMLOGSREQUEST']._serialized_end=1049
+  _globals['_STREAMLOGSRESPONSE']._serialized_start=1051
+  _globals['_STREAMLOGSRESPONSE']._serialized_end=1109
+  _globals['_LOGLINE']._serialized_start=1111
+  _globals['_LOGLINE']._serialized_end=1174
+  _globals['_LISTDEVICESREQUEST']._serialized_start=1176
+  _globals['_LISTDEVICESREQUEST']._serialized_end=1196
+  _globals['_LISTDEVICESRESPONSE']._serialized_start=1198
+  _globals['_LISTDEVICESRESPONSE']._serialized_end=1258
+  _globals['_DEVICE']._serialized_start=1261
+  _globals['_DEVICE']._serialized_end=1409
+  _globals['_SENDDEVICECOMMANDREQUEST']._serialized_start=1411
+  _globals['_SENDDEVICECOMMANDREQUEST']._serialized_end=1532
+  _globals['_SENDDEVICECOMMANDRESPONSE']._serialized_start=1534
+  _globals['_SENDDEVICECOMMANDRESPONSE']._serialized_end=1601
+  _globals['_GETSPOOLREQUEST']._serialized_start=1603
+  _globals['_GETSPOOLREQUEST']._serialized_end=1620
+  _globals['_GETSPOOLRESPONSE']._serialized_start=1622
+  _globals['_GETSPOOLRESPONSE']._serialized_end=1734
+  _globals['_SPOOLCLASS']._serialized_start=1737
+  _globals['_SPOOLCLASS']._serialized_end=1869
+  _globals['_PUTIMAGEREQUEST']._serialized_start=1871
+  _globals['_PUTIMAGEREQUEST']._serialized_end=1963
+  _globals['_PUTIMAGERESPONSE']._serialized_start=1965
+  _globals['_PUTIMAGERESPONSE']._serialized_end=2023
+  _globals['_LISTIMAGESREQUEST']._serialized_start=2025
+  _globals['_LISTIMAGESREQUEST']._serialized_end=2044
+  _globals['_LISTIMAGESRESPONSE']._serialized_start=2046
+  _globals['_LISTIMAGESRESPONSE']._serialized_end=2103
+  _globals['_IMAGE']._serialized_start=2106
+  _globals['_IMAGE']._serialized_end=2251
+  _globals['_AGENTSERVICE']._serialized_start=2254
+  _globals['_AGENTSERVICE']._serialized_end=2987
 # @@protoc_insertion_point(module_scope)

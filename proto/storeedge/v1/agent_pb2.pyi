@@ -1,6 +1,7 @@
 from storeedge.v1 import record_pb2 as _record_pb2
 from storeedge.v1 import types_pb2 as _types_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -54,7 +55,17 @@ class ListJobsResponse(_message.Message):
     def __init__(self, jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("id", "generation", "tenant", "state", "reason", "attempt", "exit_code", "pid", "started_unix_nano", "ended_unix_nano")
+    __slots__ = ("id", "generation", "tenant", "state", "reason", "attempt", "exit_code", "pid", "started_unix_nano", "ended_unix_nano", "message", "health", "image")
+    class Health(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        HEALTH_UNSPECIFIED: _ClassVar[Job.Health]
+        HEALTH_STARTING: _ClassVar[Job.Health]
+        HEALTH_HEALTHY: _ClassVar[Job.Health]
+        HEALTH_UNHEALTHY: _ClassVar[Job.Health]
+    HEALTH_UNSPECIFIED: Job.Health
+    HEALTH_STARTING: Job.Health
+    HEALTH_HEALTHY: Job.Health
+    HEALTH_UNHEALTHY: Job.Health
     ID_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +76,9 @@ class Job(_message.Message):
     PID_FIELD_NUMBER: _ClassVar[int]
     STARTED_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
     ENDED_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
     id: str
     generation: int
     tenant: str
@@ -75,7 +89,10 @@ class Job(_message.Message):
     pid: int
     started_unix_nano: int
     ended_unix_nano: int
-    def __init__(self, id: _Optional[str] = ..., generation: _Optional[int] = ..., tenant: _Optional[str] = ..., state: _Optional[_Union[_record_pb2.JobState, str]] = ..., reason: _Optional[str] = ..., attempt: _Optional[int] = ..., exit_code: _Optional[int] = ..., pid: _Optional[int] = ..., started_unix_nano: _Optional[int] = ..., ended_unix_nano: _Optional[int] = ...) -> None: ...
+    message: str
+    health: Job.Health
+    image: str
+    def __init__(self, id: _Optional[str] = ..., generation: _Optional[int] = ..., tenant: _Optional[str] = ..., state: _Optional[_Union[_record_pb2.JobState, str]] = ..., reason: _Optional[str] = ..., attempt: _Optional[int] = ..., exit_code: _Optional[int] = ..., pid: _Optional[int] = ..., started_unix_nano: _Optional[int] = ..., ended_unix_nano: _Optional[int] = ..., message: _Optional[str] = ..., health: _Optional[_Union[Job.Health, str]] = ..., image: _Optional[str] = ...) -> None: ...
 
 class StopJobRequest(_message.Message):
     __slots__ = ("job",)
@@ -192,3 +209,51 @@ class SpoolClass(_message.Message):
     records: int
     dropped: int
     def __init__(self, record_class: _Optional[_Union[_types_pb2.RecordClass, str]] = ..., next_seq: _Optional[int] = ..., acked_seq: _Optional[int] = ..., records: _Optional[int] = ..., dropped: _Optional[int] = ...) -> None: ...
+
+class PutImageRequest(_message.Message):
+    __slots__ = ("archive_sha256", "total_bytes", "offset", "data")
+    ARCHIVE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    archive_sha256: bytes
+    total_bytes: int
+    offset: int
+    data: bytes
+    def __init__(self, archive_sha256: _Optional[bytes] = ..., total_bytes: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class PutImageResponse(_message.Message):
+    __slots__ = ("received_bytes", "digest")
+    RECEIVED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    received_bytes: int
+    digest: str
+    def __init__(self, received_bytes: _Optional[int] = ..., digest: _Optional[str] = ...) -> None: ...
+
+class ListImagesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListImagesResponse(_message.Message):
+    __slots__ = ("images",)
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    images: _containers.RepeatedCompositeFieldContainer[Image]
+    def __init__(self, images: _Optional[_Iterable[_Union[Image, _Mapping]]] = ...) -> None: ...
+
+class Image(_message.Message):
+    __slots__ = ("digest", "state", "message", "done_bytes", "total_bytes", "disk_bytes", "last_used_unix_nano")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    DONE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DISK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LAST_USED_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    state: str
+    message: str
+    done_bytes: int
+    total_bytes: int
+    disk_bytes: int
+    last_used_unix_nano: int
+    def __init__(self, digest: _Optional[str] = ..., state: _Optional[str] = ..., message: _Optional[str] = ..., done_bytes: _Optional[int] = ..., total_bytes: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., last_used_unix_nano: _Optional[int] = ...) -> None: ...

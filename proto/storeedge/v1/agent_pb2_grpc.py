@@ -69,6 +69,16 @@ class AgentServiceStub:
                 request_serializer=storeedge_dot_v1_dot_agent__pb2.GetSpoolRequest.SerializeToString,
                 response_deserializer=storeedge_dot_v1_dot_agent__pb2.GetSpoolResponse.FromString,
                 _registered_method=True)
+        self.PutImage = channel.unary_unary(
+                '/storeedge.v1.AgentService/PutImage',
+                request_serializer=storeedge_dot_v1_dot_agent__pb2.PutImageRequest.SerializeToString,
+                response_deserializer=storeedge_dot_v1_dot_agent__pb2.PutImageResponse.FromString,
+                _registered_method=True)
+        self.ListImages = channel.unary_unary(
+                '/storeedge.v1.AgentService/ListImages',
+                request_serializer=storeedge_dot_v1_dot_agent__pb2.ListImagesRequest.SerializeToString,
+                response_deserializer=storeedge_dot_v1_dot_agent__pb2.ListImagesResponse.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer:
@@ -117,6 +127,19 @@ class AgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PutImage(self, request, context):
+        """A piece of an image archive; asked again for what it has, the node keeps what it has.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListImages(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -154,6 +177,16 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.GetSpool,
                     request_deserializer=storeedge_dot_v1_dot_agent__pb2.GetSpoolRequest.FromString,
                     response_serializer=storeedge_dot_v1_dot_agent__pb2.GetSpoolResponse.SerializeToString,
+            ),
+            'PutImage': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutImage,
+                    request_deserializer=storeedge_dot_v1_dot_agent__pb2.PutImageRequest.FromString,
+                    response_serializer=storeedge_dot_v1_dot_agent__pb2.PutImageResponse.SerializeToString,
+            ),
+            'ListImages': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListImages,
+                    request_deserializer=storeedge_dot_v1_dot_agent__pb2.ListImagesRequest.FromString,
+                    response_serializer=storeedge_dot_v1_dot_agent__pb2.ListImagesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -345,6 +378,60 @@ class AgentService:
             '/storeedge.v1.AgentService/GetSpool',
             storeedge_dot_v1_dot_agent__pb2.GetSpoolRequest.SerializeToString,
             storeedge_dot_v1_dot_agent__pb2.GetSpoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/storeedge.v1.AgentService/PutImage',
+            storeedge_dot_v1_dot_agent__pb2.PutImageRequest.SerializeToString,
+            storeedge_dot_v1_dot_agent__pb2.PutImageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListImages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/storeedge.v1.AgentService/ListImages',
+            storeedge_dot_v1_dot_agent__pb2.ListImagesRequest.SerializeToString,
+            storeedge_dot_v1_dot_agent__pb2.ListImagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,9 @@ class AgentServiceStub:
     ListDevices: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ListDevicesRequest, _agent_pb2.ListDevicesResponse]
     SendDeviceCommand: _grpc.UnaryUnaryMultiCallable[_agent_pb2.SendDeviceCommandRequest, _agent_pb2.SendDeviceCommandResponse]
     GetSpool: _grpc.UnaryUnaryMultiCallable[_agent_pb2.GetSpoolRequest, _agent_pb2.GetSpoolResponse]
+    PutImage: _grpc.UnaryUnaryMultiCallable[_agent_pb2.PutImageRequest, _agent_pb2.PutImageResponse]
+    """A piece of an image archive; asked again for what it has, the node keeps what it has."""
+    ListImages: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ListImagesRequest, _agent_pb2.ListImagesResponse]
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -53,6 +56,9 @@ class AgentServiceAsyncStub(AgentServiceStub):
     ListDevices: _aio.UnaryUnaryMultiCallable[_agent_pb2.ListDevicesRequest, _agent_pb2.ListDevicesResponse]  # type: ignore[assignment]
     SendDeviceCommand: _aio.UnaryUnaryMultiCallable[_agent_pb2.SendDeviceCommandRequest, _agent_pb2.SendDeviceCommandResponse]  # type: ignore[assignment]
     GetSpool: _aio.UnaryUnaryMultiCallable[_agent_pb2.GetSpoolRequest, _agent_pb2.GetSpoolResponse]  # type: ignore[assignment]
+    PutImage: _aio.UnaryUnaryMultiCallable[_agent_pb2.PutImageRequest, _agent_pb2.PutImageResponse]  # type: ignore[assignment]
+    """A piece of an image archive; asked again for what it has, the node keeps what it has."""
+    ListImages: _aio.UnaryUnaryMultiCallable[_agent_pb2.ListImagesRequest, _agent_pb2.ListImagesResponse]  # type: ignore[assignment]
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -104,5 +110,20 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_pb2.GetSpoolRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_pb2.GetSpoolResponse, _abc.Awaitable[_agent_pb2.GetSpoolResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def PutImage(
+        self,
+        request: _agent_pb2.PutImageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.PutImageResponse, _abc.Awaitable[_agent_pb2.PutImageResponse]]:
+        """A piece of an image archive; asked again for what it has, the node keeps what it has."""
+
+    @_abc_1.abstractmethod
+    def ListImages(
+        self,
+        request: _agent_pb2.ListImagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.ListImagesResponse, _abc.Awaitable[_agent_pb2.ListImagesResponse]]: ...
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -28,7 +28,7 @@ from storeedge.v1 import record_pb2 as storeedge_dot_v1_dot_record__pb2
 from storeedge.v1 import types_pb2 as storeedge_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1astoreedge/v1/control.proto\x12\x0cstoreedge.v1\x1a\x17google/rpc/status.proto\x1a\x1astoreedge/v1/desired.proto\x1a\x19storeedge/v1/record.proto\x1a\x18storeedge/v1/types.proto\"\x1f\n\x0cRenewRequest\x12\x0f\n\x07\x63sr_der\x18\x01 \x01(\x0c\"6\n\rRenewResponse\x12\x11\n\tchain_der\x18\x01 \x03(\x0c\x12\x12\n\nbundle_der\x18\x02 \x03(\x0c\"\xbe\x01\n\nAgentFrame\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x13.storeedge.v1.HelloH\x00\x12$\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x13.storeedge.v1.BatchH\x00\x12-\n\ncall_reply\x18\x03 \x01(\x0b\x32\x17.storeedge.v1.CallReplyH\x00\x12,\n\theartbeat\x18\x04 \x01(\x0b\x32\x17.storeedge.v1.HeartbeatH\x00\x42\x07\n\x05\x66rame\"\xb9\x02\n\x0c\x43\x65ntralFrame\x12(\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.storeedge.v1.WelcomeH\x00\x12 \n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x11.storeedge.v1.AckH\x00\x12(\n\x07\x64\x65sired\x18\x03 \x01(\x0b\x32\x15.storeedge.v1.DesiredH\x00\x12\"\n\x04\x63\x61ll\x18\x04 \x01(\x0b\x32\x12.storeedge.v1.CallH\x00\x12/\n\x0b\x63\x61ll_cancel\x18\x05 \x01(\x0b\x32\x18.storeedge.v1.CallCancelH\x00\x12/\n\x0b\x63\x61ll_credit\x18\x06 \x01(\x0b\x32\x18.storeedge.v1.CallCreditH\x00\x12$\n\x05\x64rain\x18\x07 \x01(\x0b\x32\x13.storeedge.v1.DrainH\x00\x42\x07\n\x05\x66rame\"\xbf\x01\n\x05Hello\x12 \n\x04lane\x18\x01 \x01(\x0e\x32\x12.storeedge.v1.Lane\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12\x15\n\ragent_version\x18\x03 \x01(\t\x12\x13\n\x0bspool_epoch\x18\x04 \x01(\t\x12\x18\n\x10\x64\x65sired_revision\x18\x05 \x01(\x04\x12%\n\x05\x61\x63ked\x18\x06 \x03(\x0b\x32\x16.storeedge.v1.Position\x12\x16\n\x0etime_unix_nano\x18\x07 \x01(\x06\"\x92\x01\n\x07Welcome\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x1d\n\x15server_time_unix_nano\x18\x02 \x01(\x06\x12&\n\x06stored\x18\x03 \x03(\x0b\x32\x16.storeedge.v1.Position\x12\x14\n\x0cwindow_bytes\x18\x04 \x01(\r\x12\x19\n\x11heartbeat_seconds\x18\x05 \x01(\r\"r\n\x05\x42\x61tch\x12/\n\x0crecord_class\x18\x01 \x01(\x0e\x32\x19.storeedge.v1.RecordClass\x12\x11\n\tfirst_seq\x18\x02 \x01(\x04\x12%\n\x07records\x18\x03 \x03(\x0b\x32\x14.storeedge.v1.Record\"C\n\x03\x41\x63k\x12/\n\x0crecord_class\x18\x01 \x01(\x0e\x32\x19.storeedge.v1.RecordClass\x12\x0b\n\x03seq\x18\x02 \x01(\x04\"i\n\tHeartbeat\x12\x16\n\x0etime_unix_nano\x18\x01 \x01(\x06\x12\x18\n\x10\x64\x65sired_revision\x18\x02 \x01(\x04\x12\x13\n\x0bspool_bytes\x18\x03 \x01(\x04\x12\x15\n\rspool_records\x18\x04 \x01(\x04\"n\n\x04\x43\x61ll\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x16\n\x0e\x64\x65\x61\x64line_milli\x18\x03 \x01(\r\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\x12\x11\n\tprincipal\x18\x05 \x01(\t\x12\x0e\n\x06\x63redit\x18\x06 \x01(\r\"\x18\n\nCallCancel\x12\n\n\x02id\x18\x01 \x01(\x04\"(\n\nCallCredit\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06\x63redit\x18\x02 \x01(\r\"V\n\tCallReply\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x11\n\x07payload\x18\x02 \x01(\x0cH\x00\x12!\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x07\n\x05reply\"!\n\x05\x44rain\x12\x18\n\x10\x64\x65\x61\x64line_seconds\x18\x01 \x01(\r2\x90\x01\n\x07\x43ontrol\x12\x43\n\x07Session\x12\x18.storeedge.v1.AgentFrame\x1a\x1a.storeedge.v1.CentralFrame(\x01\x30\x01\x12@\n\x05Renew\x12\x1a.storeedge.v1.RenewRequest\x1a\x1b.storeedge.v1.RenewResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1astoreedge/v1/control.proto\x12\x0cstoreedge.v1\x1a\x17google/rpc/status.proto\x1a\x1astoreedge/v1/desired.proto\x1a\x19storeedge/v1/record.proto\x1a\x18storeedge/v1/types.proto\"\x1f\n\x0cRenewRequest\x12\x0f\n\x07\x63sr_der\x18\x01 \x01(\x0c\"6\n\rRenewResponse\x12\x11\n\tchain_der\x18\x01 \x03(\x0c\x12\x12\n\nbundle_der\x18\x02 \x03(\x0c\"\xbe\x01\n\nAgentFrame\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x13.storeedge.v1.HelloH\x00\x12$\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x13.storeedge.v1.BatchH\x00\x12-\n\ncall_reply\x18\x03 \x01(\x0b\x32\x17.storeedge.v1.CallReplyH\x00\x12,\n\theartbeat\x18\x04 \x01(\x0b\x32\x17.storeedge.v1.HeartbeatH\x00\x42\x07\n\x05\x66rame\"\xb9\x02\n\x0c\x43\x65ntralFrame\x12(\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.storeedge.v1.WelcomeH\x00\x12 \n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x11.storeedge.v1.AckH\x00\x12(\n\x07\x64\x65sired\x18\x03 \x01(\x0b\x32\x15.storeedge.v1.DesiredH\x00\x12\"\n\x04\x63\x61ll\x18\x04 \x01(\x0b\x32\x12.storeedge.v1.CallH\x00\x12/\n\x0b\x63\x61ll_cancel\x18\x05 \x01(\x0b\x32\x18.storeedge.v1.CallCancelH\x00\x12/\n\x0b\x63\x61ll_credit\x18\x06 \x01(\x0b\x32\x18.storeedge.v1.CallCreditH\x00\x12$\n\x05\x64rain\x18\x07 \x01(\x0b\x32\x13.storeedge.v1.DrainH\x00\x42\x07\n\x05\x66rame\"\xd8\x01\n\x05Hello\x12 \n\x04lane\x18\x01 \x01(\x0e\x32\x12.storeedge.v1.Lane\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12\x15\n\ragent_version\x18\x03 \x01(\t\x12\x13\n\x0bspool_epoch\x18\x04 \x01(\t\x12\x18\n\x10\x64\x65sired_revision\x18\x05 \x01(\x04\x12%\n\x05\x61\x63ked\x18\x06 \x03(\x0b\x32\x16.storeedge.v1.Position\x12\x16\n\x0etime_unix_nano\x18\x07 \x01(\x06\x12\x17\n\x0fsealing_key_der\x18\x08 \x01(\x0c\"\x92\x01\n\x07Welcome\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x1d\n\x15server_time_unix_nano\x18\x02 \x01(\x06\x12&\n\x06stored\x18\x03 \x03(\x0b\x32\x16.storeedge.v1.Position\x12\x14\n\x0cwindow_bytes\x18\x04 \x01(\r\x12\x19\n\x11heartbeat_seconds\x18\x05 \x01(\r\"r\n\x05\x42\x61tch\x12/\n\x0crecord_class\x18\x01 \x01(\x0e\x32\x19.storeedge.v1.RecordClass\x12\x11\n\tfirst_seq\x18\x02 \x01(\x04\x12%\n\x07records\x18\x03 \x03(\x0b\x32\x14.storeedge.v1.Record\"C\n\x03\x41\x63k\x12/\n\x0crecord_class\x18\x01 \x01(\x0e\x32\x19.storeedge.v1.RecordClass\x12\x0b\n\x03seq\x18\x02 \x01(\x04\"i\n\tHeartbeat\x12\x16\n\x0etime_unix_nano\x18\x01 \x01(\x06\x12\x18\n\x10\x64\x65sired_revision\x18\x02 \x01(\x04\x12\x13\n\x0bspool_bytes\x18\x03 \x01(\x04\x12\x15\n\rspool_records\x18\x04 \x01(\x04\"n\n\x04\x43\x61ll\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x16\n\x0e\x64\x65\x61\x64line_milli\x18\x03 \x01(\r\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\x12\x11\n\tprincipal\x18\x05 \x01(\t\x12\x0e\n\x06\x63redit\x18\x06 \x01(\r\"\x18\n\nCallCancel\x12\n\n\x02id\x18\x01 \x01(\x04\"(\n\nCallCredit\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06\x63redit\x18\x02 \x01(\r\"V\n\tCallReply\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x11\n\x07payload\x18\x02 \x01(\x0cH\x00\x12!\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x07\n\x05reply\"!\n\x05\x44rain\x12\x18\n\x10\x64\x65\x61\x64line_seconds\x18\x01 \x01(\r2\x90\x01\n\x07\x43ontrol\x12\x43\n\x07Session\x12\x18.storeedge.v1.AgentFrame\x1a\x1a.storeedge.v1.CentralFrame(\x01\x30\x01\x12@\n\x05Renew\x12\x1a.storeedge.v1.RenewRequest\x1a\x1b.storeedge.v1.RenewResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,25 +44,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CENTRALFRAME']._serialized_start=433
   _globals['_CENTRALFRAME']._serialized_end=746
   _globals['_HELLO']._serialized_start=749
-  _globals['_HELLO']._serialized_end=940
-  _globals['_WELCOME']._serialized_start=943
-  _globals['_WELCOME']._serialized_end=1089
-  _globals['_BATCH']._serialized_start=1091
-  _globals['_BATCH']._serialized_end=1205
-  _globals['_ACK']._serialized_start=1207
-  _globals['_ACK']._serialized_end=1274
-  _globals['_HEARTBEAT']._serialized_start=1276
-  _globals['_HEARTBEAT']._serialized_end=1381
-  _globals['_CALL']._serialized_start=1383
-  _globals['_CALL']._serialized_end=1493
-  _globals['_CALLCANCEL']._serialized_start=1495
-  _globals['_CALLCANCEL']._serialized_end=1519
-  _globals['_CALLCREDIT']._serialized_start=1521
-  _globals['_CALLCREDIT']._serialized_end=1561
-  _globals['_CALLREPLY']._serialized_start=1563
-  _globals['_CALLREPLY']._serialized_end=1649
-  _globals['_DRAIN']._serialized_start=1651
-  _globals['_DRAIN']._serialized_end=1684
-  _globals['_CONTROL']._serialized_start=1687
-  _globals['_CONTROL']._serialized_end=1831
+  _globals['_HELLO']._serialized_end=965
+  _globals['_WELCOME']._serialized_start=968
+  _globals['_WELCOME']._serialized_end=1114
+  _globals['_BATCH']._serialized_start=1116
+  _globals['_BATCH']._serialized_end=1230
+  _globals['_ACK']._serialized_start=1232
+  _globals['_ACK']._serialized_end=1299
+  _globals['_HEARTBEAT']._serialized_start=1301
+  _globals['_HEARTBEAT']._serialized_end=1406
+  _globals['_CALL']._serialized_start=1408
+  _globals['_CALL']._serialized_end=1518
+  _globals['_CALLCANCEL']._serialized_start=1520
+  _globals['_CALLCANCEL']._serialized_end=1544
+  _globals['_CALLCREDIT']._serialized_start=1546
+  _globals['_CALLCREDIT']._serialized_end=1586
+  _globals['_CALLREPLY']._serialized_start=1588
+  _globals['_CALLREPLY']._serialized_end=1674
+  _globals['_DRAIN']._serialized_start=1676
+  _globals['_DRAIN']._serialized_end=1709
+  _globals['_CONTROL']._serialized_start=1712
+  _globals['_CONTROL']._serialized_end=1856
 # @@protoc_insertion_point(module_scope)

@@ -55,7 +55,7 @@ class CentralFrame(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., desired: _Optional[_Union[_desired_pb2.Desired, _Mapping]] = ..., call: _Optional[_Union[Call, _Mapping]] = ..., call_cancel: _Optional[_Union[CallCancel, _Mapping]] = ..., call_credit: _Optional[_Union[CallCredit, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("lane", "boot_id", "agent_version", "spool_epoch", "desired_revision", "acked", "time_unix_nano")
+    __slots__ = ("lane", "boot_id", "agent_version", "spool_epoch", "desired_revision", "acked", "time_unix_nano", "sealing_key_der")
     LANE_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     AGENT_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -63,6 +63,7 @@ class Hello(_message.Message):
     DESIRED_REVISION_FIELD_NUMBER: _ClassVar[int]
     ACKED_FIELD_NUMBER: _ClassVar[int]
     TIME_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
+    SEALING_KEY_DER_FIELD_NUMBER: _ClassVar[int]
     lane: _types_pb2.Lane
     boot_id: str
     agent_version: str
@@ -70,7 +71,8 @@ class Hello(_message.Message):
     desired_revision: int
     acked: _containers.RepeatedCompositeFieldContainer[_types_pb2.Position]
     time_unix_nano: int
-    def __init__(self, lane: _Optional[_Union[_types_pb2.Lane, str]] = ..., boot_id: _Optional[str] = ..., agent_version: _Optional[str] = ..., spool_epoch: _Optional[str] = ..., desired_revision: _Optional[int] = ..., acked: _Optional[_Iterable[_Union[_types_pb2.Position, _Mapping]]] = ..., time_unix_nano: _Optional[int] = ...) -> None: ...
+    sealing_key_der: bytes
+    def __init__(self, lane: _Optional[_Union[_types_pb2.Lane, str]] = ..., boot_id: _Optional[str] = ..., agent_version: _Optional[str] = ..., spool_epoch: _Optional[str] = ..., desired_revision: _Optional[int] = ..., acked: _Optional[_Iterable[_Union[_types_pb2.Position, _Mapping]]] = ..., time_unix_nano: _Optional[int] = ..., sealing_key_der: _Optional[bytes] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("session", "server_time_unix_nano", "stored", "window_bytes", "heartbeat_seconds")

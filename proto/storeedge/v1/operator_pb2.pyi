@@ -37,7 +37,7 @@ class ListNodesResponse(_message.Message):
     def __init__(self, nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ...) -> None: ...
 
 class Node(_message.Message):
-    __slots__ = ("ref", "spiffe_id", "connected", "enrolled_unix_nano", "last_seen_unix_nano", "agent_version", "desired_revision", "applied_revision", "certificate_not_after_unix_nano", "stored", "spool_records")
+    __slots__ = ("ref", "spiffe_id", "connected", "enrolled_unix_nano", "last_seen_unix_nano", "agent_version", "desired_revision", "applied_revision", "certificate_not_after_unix_nano", "stored", "spool_records", "sealing_key_der")
     REF_FIELD_NUMBER: _ClassVar[int]
     SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
     CONNECTED_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +49,7 @@ class Node(_message.Message):
     CERTIFICATE_NOT_AFTER_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
     STORED_FIELD_NUMBER: _ClassVar[int]
     SPOOL_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    SEALING_KEY_DER_FIELD_NUMBER: _ClassVar[int]
     ref: _types_pb2.NodeRef
     spiffe_id: str
     connected: bool
@@ -60,7 +61,8 @@ class Node(_message.Message):
     certificate_not_after_unix_nano: int
     stored: _containers.RepeatedCompositeFieldContainer[_types_pb2.Position]
     spool_records: int
-    def __init__(self, ref: _Optional[_Union[_types_pb2.NodeRef, _Mapping]] = ..., spiffe_id: _Optional[str] = ..., connected: _Optional[bool] = ..., enrolled_unix_nano: _Optional[int] = ..., last_seen_unix_nano: _Optional[int] = ..., agent_version: _Optional[str] = ..., desired_revision: _Optional[int] = ..., applied_revision: _Optional[int] = ..., certificate_not_after_unix_nano: _Optional[int] = ..., stored: _Optional[_Iterable[_Union[_types_pb2.Position, _Mapping]]] = ..., spool_records: _Optional[int] = ...) -> None: ...
+    sealing_key_der: bytes
+    def __init__(self, ref: _Optional[_Union[_types_pb2.NodeRef, _Mapping]] = ..., spiffe_id: _Optional[str] = ..., connected: _Optional[bool] = ..., enrolled_unix_nano: _Optional[int] = ..., last_seen_unix_nano: _Optional[int] = ..., agent_version: _Optional[str] = ..., desired_revision: _Optional[int] = ..., applied_revision: _Optional[int] = ..., certificate_not_after_unix_nano: _Optional[int] = ..., stored: _Optional[_Iterable[_Union[_types_pb2.Position, _Mapping]]] = ..., spool_records: _Optional[int] = ..., sealing_key_der: _Optional[bytes] = ...) -> None: ...
 
 class ApplyRequest(_message.Message):
     __slots__ = ("nodes", "desired")
@@ -162,7 +164,7 @@ class QueryUsageResponse(_message.Message):
     def __init__(self, usage: _Optional[_Iterable[_Union[TenantUsage, _Mapping]]] = ...) -> None: ...
 
 class TenantUsage(_message.Message):
-    __slots__ = ("node", "tenant", "cpu_nano", "memory_byte_seconds", "wall_nano", "samples", "chain_valid")
+    __slots__ = ("node", "tenant", "cpu_nano", "memory_byte_seconds", "wall_nano", "samples", "chain_valid", "disk_byte_seconds", "network_receive_bytes", "network_transmit_bytes", "sealed_index", "faults")
     NODE_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
     CPU_NANO_FIELD_NUMBER: _ClassVar[int]
@@ -170,6 +172,11 @@ class TenantUsage(_message.Message):
     WALL_NANO_FIELD_NUMBER: _ClassVar[int]
     SAMPLES_FIELD_NUMBER: _ClassVar[int]
     CHAIN_VALID_FIELD_NUMBER: _ClassVar[int]
+    DISK_BYTE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    NETWORK_RECEIVE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    NETWORK_TRANSMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SEALED_INDEX_FIELD_NUMBER: _ClassVar[int]
+    FAULTS_FIELD_NUMBER: _ClassVar[int]
     node: _types_pb2.NodeRef
     tenant: str
     cpu_nano: int
@@ -177,7 +184,12 @@ class TenantUsage(_message.Message):
     wall_nano: int
     samples: int
     chain_valid: bool
-    def __init__(self, node: _Optional[_Union[_types_pb2.NodeRef, _Mapping]] = ..., tenant: _Optional[str] = ..., cpu_nano: _Optional[int] = ..., memory_byte_seconds: _Optional[int] = ..., wall_nano: _Optional[int] = ..., samples: _Optional[int] = ..., chain_valid: _Optional[bool] = ...) -> None: ...
+    disk_byte_seconds: int
+    network_receive_bytes: int
+    network_transmit_bytes: int
+    sealed_index: int
+    faults: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, node: _Optional[_Union[_types_pb2.NodeRef, _Mapping]] = ..., tenant: _Optional[str] = ..., cpu_nano: _Optional[int] = ..., memory_byte_seconds: _Optional[int] = ..., wall_nano: _Optional[int] = ..., samples: _Optional[int] = ..., chain_valid: _Optional[bool] = ..., disk_byte_seconds: _Optional[int] = ..., network_receive_bytes: _Optional[int] = ..., network_transmit_bytes: _Optional[int] = ..., sealed_index: _Optional[int] = ..., faults: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class QueryRecordsRequest(_message.Message):
     __slots__ = ("node", "record_class", "after_id", "limit", "newest")

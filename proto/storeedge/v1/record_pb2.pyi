@@ -20,6 +20,7 @@ class JobState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     JOB_STATE_FAILED: _ClassVar[JobState]
     JOB_STATE_LOST: _ClassVar[JobState]
     JOB_STATE_REJECTED: _ClassVar[JobState]
+    JOB_STATE_PREPARING: _ClassVar[JobState]
 
 class MetricKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -37,13 +38,14 @@ JOB_STATE_FINISHED: JobState
 JOB_STATE_FAILED: JobState
 JOB_STATE_LOST: JobState
 JOB_STATE_REJECTED: JobState
+JOB_STATE_PREPARING: JobState
 METRIC_KIND_UNSPECIFIED: MetricKind
 METRIC_KIND_GAUGE: MetricKind
 METRIC_KIND_COUNTER: MetricKind
 METRIC_KIND_UP_DOWN_COUNTER: MetricKind
 
 class Record(_message.Message):
-    __slots__ = ("time_unix_nano", "boot_offset_nano", "boot_id", "audit", "usage", "event", "device", "metrics", "log", "gap")
+    __slots__ = ("time_unix_nano", "boot_offset_nano", "boot_id", "audit", "usage", "event", "device", "metrics", "log", "gap", "seal")
     TIME_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
     BOOT_OFFSET_NANO_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -54,6 +56,7 @@ class Record(_message.Message):
     METRICS_FIELD_NUMBER: _ClassVar[int]
     LOG_FIELD_NUMBER: _ClassVar[int]
     GAP_FIELD_NUMBER: _ClassVar[int]
+    SEAL_FIELD_NUMBER: _ClassVar[int]
     time_unix_nano: int
     boot_offset_nano: int
     boot_id: str
@@ -64,7 +67,8 @@ class Record(_message.Message):
     metrics: MetricBatch
     log: LogChunk
     gap: Gap
-    def __init__(self, time_unix_nano: _Optional[int] = ..., boot_offset_nano: _Optional[int] = ..., boot_id: _Optional[str] = ..., audit: _Optional[_Union[AuditEntry, _Mapping]] = ..., usage: _Optional[_Union[UsageSample, _Mapping]] = ..., event: _Optional[_Union[Event, _Mapping]] = ..., device: _Optional[_Union[DeviceMessage, _Mapping]] = ..., metrics: _Optional[_Union[MetricBatch, _Mapping]] = ..., log: _Optional[_Union[LogChunk, _Mapping]] = ..., gap: _Optional[_Union[Gap, _Mapping]] = ...) -> None: ...
+    seal: UsageSeal
+    def __init__(self, time_unix_nano: _Optional[int] = ..., boot_offset_nano: _Optional[int] = ..., boot_id: _Optional[str] = ..., audit: _Optional[_Union[AuditEntry, _Mapping]] = ..., usage: _Optional[_Union[UsageSample, _Mapping]] = ..., event: _Optional[_Union[Event, _Mapping]] = ..., device: _Optional[_Union[DeviceMessage, _Mapping]] = ..., metrics: _Optional[_Union[MetricBatch, _Mapping]] = ..., log: _Optional[_Union[LogChunk, _Mapping]] = ..., gap: _Optional[_Union[Gap, _Mapping]] = ..., seal: _Optional[_Union[UsageSeal, _Mapping]] = ...) -> None: ...
 
 class Gap(_message.Message):
     __slots__ = ("record_class", "first_seq", "last_seq", "count", "reason")
@@ -95,7 +99,7 @@ class AuditEntry(_message.Message):
     def __init__(self, actor: _Optional[str] = ..., action: _Optional[str] = ..., target: _Optional[str] = ..., outcome: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class UsageSample(_message.Message):
-    __slots__ = ("tenant", "job", "generation", "attempt", "start_unix_nano", "end_unix_nano", "cpu_nano", "memory_byte_seconds", "wall_nano", "network_receive_bytes", "network_transmit_bytes", "disk_write_bytes", "chain_index", "chain_hash")
+    __slots__ = ("tenant", "job", "generation", "attempt", "start_unix_nano", "end_unix_nano", "cpu_nano", "memory_byte_seconds", "wall_nano", "network_receive_bytes", "network_transmit_bytes", "disk_byte_seconds", "chain_index", "chain_hash")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
@@ -107,7 +111,7 @@ class UsageSample(_message.Message):
     WALL_NANO_FIELD_NUMBER: _ClassVar[int]
     NETWORK_RECEIVE_BYTES_FIELD_NUMBER: _ClassVar[int]
     NETWORK_TRANSMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
-    DISK_WRITE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DISK_BYTE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     CHAIN_INDEX_FIELD_NUMBER: _ClassVar[int]
     CHAIN_HASH_FIELD_NUMBER: _ClassVar[int]
     tenant: str
@@ -121,10 +125,30 @@ class UsageSample(_message.Message):
     wall_nano: int
     network_receive_bytes: int
     network_transmit_bytes: int
-    disk_write_bytes: int
+    disk_byte_seconds: int
     chain_index: int
     chain_hash: bytes
-    def __init__(self, tenant: _Optional[str] = ..., job: _Optional[str] = ..., generation: _Optional[int] = ..., attempt: _Optional[int] = ..., start_unix_nano: _Optional[int] = ..., end_unix_nano: _Optional[int] = ..., cpu_nano: _Optional[int] = ..., memory_byte_seconds: _Optional[int] = ..., wall_nano: _Optional[int] = ..., network_receive_bytes: _Optional[int] = ..., network_transmit_bytes: _Optional[int] = ..., disk_write_bytes: _Optional[int] = ..., chain_index: _Optional[int] = ..., chain_hash: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, tenant: _Optional[str] = ..., job: _Optional[str] = ..., generation: _Optional[int] = ..., attempt: _Optional[int] = ..., start_unix_nano: _Optional[int] = ..., end_unix_nano: _Optional[int] = ..., cpu_nano: _Optional[int] = ..., memory_byte_seconds: _Optional[int] = ..., wall_nano: _Optional[int] = ..., network_receive_bytes: _Optional[int] = ..., network_transmit_bytes: _Optional[int] = ..., disk_byte_seconds: _Optional[int] = ..., chain_index: _Optional[int] = ..., chain_hash: _Optional[bytes] = ...) -> None: ...
+
+class UsageSeal(_message.Message):
+    __slots__ = ("heads", "certificate_der", "signature")
+    HEADS_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_DER_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    heads: _containers.RepeatedCompositeFieldContainer[ChainHead]
+    certificate_der: bytes
+    signature: bytes
+    def __init__(self, heads: _Optional[_Iterable[_Union[ChainHead, _Mapping]]] = ..., certificate_der: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class ChainHead(_message.Message):
+    __slots__ = ("tenant", "chain_index", "chain_hash")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_INDEX_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_HASH_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    chain_index: int
+    chain_hash: bytes
+    def __init__(self, tenant: _Optional[str] = ..., chain_index: _Optional[int] = ..., chain_hash: _Optional[bytes] = ...) -> None: ...
 
 class Event(_message.Message):
     __slots__ = ("kind", "tenant", "job", "generation", "attempt", "state", "reason", "message", "exit_code", "attributes")

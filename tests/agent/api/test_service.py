@@ -8,17 +8,7 @@ from agent.api.methods import METHODS, NodeFacts, Sources
 from agent.api.service import AgentApi
 from agent.clock import Clock
 from agent.errors import AwayError, RefusedError, StorageError
-from agent.model import (
-    AuditEntry,
-    Body,
-    DeviceView,
-    JobState,
-    JobView,
-    LogLine,
-    RecordClass,
-    SpoolClassView,
-    SpoolView,
-)
+from agent.model import AuditEntry, Body, DeviceView, JobState, JobView, LogLine, RecordClass, SpoolClassView, SpoolView
 from storeedge.v1 import agent_pb2, record_pb2
 
 OPERATOR = "spiffe://td/operator/ada"

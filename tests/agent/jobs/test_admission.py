@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.jobs.admission import Capacity, Refusal, refusal
-from agent.model import Limits, Quota, Tenant
+from agent.spec import Limits, Quota, Tenant
 from tests.fakes.jobs import batch
 
 ROOM = Capacity(cpu_milli=1500, memory_bytes=1 << 30, memory_controller=True)

@@ -7,7 +7,8 @@ from agent.jobs.book import Book
 from agent.jobs.job import Exited, LostRun, Started, StartRun, WatchRun
 from agent.jobs.metering import Reading
 from agent.jobs.store import Snapshot
-from agent.model import Event, JobState, Quota, UsageSample
+from agent.model import Event, JobState, UsageSample
+from agent.spec import Quota
 from tests.fakes.jobs import batch, desired, running, service
 
 SECOND = 1_000_000_000

@@ -34,7 +34,8 @@ from agent.jobs.job import (
 )
 from agent.jobs.machine import due, resume, step
 from agent.model import Event as Report
-from agent.model import JobState, RestartMode, RestartPolicy
+from agent.model import JobState
+from agent.spec import RestartMode, RestartPolicy
 from tests.fakes.jobs import ALWAYS, NEVER, ON_FAILURE, batch, running, service
 
 P, S, R, T, B = JobState.PENDING, JobState.STARTING, JobState.RUNNING, JobState.STOPPING, JobState.BACKING_OFF

@@ -3,7 +3,7 @@
 import pytest
 
 from agent.jobs.restart import backoff_seconds, exhausted, recent, wanted
-from agent.model import RestartMode, RestartPolicy
+from agent.spec import RestartMode, RestartPolicy
 from tests.fakes.jobs import batch, service
 
 

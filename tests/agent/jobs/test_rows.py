@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from agent.jobs import rows
 from agent.jobs.job import Job
 from agent.jobs.metering import Meter, Reading
-from agent.model import Event, JobKind, JobSpec, JobState, Limits, RestartMode, RestartPolicy, UsageSample
+from agent.model import Event, JobState, UsageSample
+from agent.spec import JobKind, JobSpec, Limits, RestartMode, RestartPolicy
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
 NUMBER = st.integers(0, 1 << 62)

@@ -9,8 +9,9 @@ from agent.config.schema import JobsConfig
 from agent.errors import RefusedError, StorageError
 from agent.jobs.metering import chain_hash
 from agent.jobs.store import JobStore
-from agent.model import JobState, Quota
+from agent.model import JobState
 from agent.sandbox import Usage
+from agent.spec import Quota
 from tests.fakes.jobs import ON_FAILURE, batch, desired, service
 from tests.fakes.shop import SECOND, Shop, state, until, view
 

@@ -6,7 +6,7 @@ import pytest
 
 from agent.errors import RefusedError
 from agent.link.desired import decode
-from agent.model import JobKind, Limits, Residency, RestartMode
+from agent.spec import JobKind, Limits, Residency, RestartMode
 from storeedge.v1 import desired_pb2
 
 MIB = 1 << 20

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from agent.errors import RefusedError
 from agent.link.wanted import Wanted
-from agent.model import Body, Desired, Event
+from agent.model import Body, Event
+from agent.spec import Desired
 from storeedge.v1 import desired_pb2
 
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from agent.model import DeviceRule
 from agent.mqtt.bridge import Bridge
 from agent.mqtt.convert import Delivery
 from agent.mqtt.registry import Registry
 from agent.mqtt.topics import compile_rules
+from agent.spec import DeviceRule
 from tests.fakes.mqtt_parts import FakeConnection, FakeSink, FakeTime
 
 

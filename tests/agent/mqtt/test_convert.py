@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.model import DeviceMessage, DeviceRule, Residency
+from agent.model import DeviceMessage
 from agent.mqtt.convert import Accepted, Delivery, Refusal, Refused, convert
 from agent.mqtt.topics import RuleSet, compile_rules
+from agent.spec import DeviceRule, Residency
 
 PLAIN = Delivery("devices/d/temp", b"4.2", qos=1, retained=False, redelivered=False, packet_id=7)
 NO_RULES = RuleSet()

@@ -7,8 +7,8 @@ import pytest
 
 from agent.config.schema import MqttConfig
 from agent.errors import RefusedError
-from agent.model import DeviceRule
 from agent.mqtt.service import MqttService
+from agent.spec import DeviceRule
 from tests.fakes.mqtt_parts import FakeSink, FakeTime
 
 

@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent.errors import RefusedError
-from agent.model import DeviceRule, Residency
 from agent.mqtt.topics import Kind, RuleSet, Verdict, ack_topic, command_topic, compile_rules, is_filter, matches, parse
+from agent.spec import DeviceRule, Residency
 
 ALPHABET = ["", "a", "b", "$a", "$SYS", "devices", "é"]
 topics = st.lists(st.sampled_from(ALPHABET), min_size=1, max_size=5).map("/".join).filter(bool)

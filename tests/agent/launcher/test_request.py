@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.launcher.protocol import LauncherError, parse_job, run_name, signal_name, to_json
+from agent.launcher.protocol import LauncherError, to_json
+from agent.launcher.request import parse_job, run_name, signal_name
 from tests.fakes.launcher import REQUEST
 
 GOOD: dict[str, Any] = json.loads(json.dumps(to_json(REQUEST)))
