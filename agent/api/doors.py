@@ -14,6 +14,7 @@ from google.rpc import status_pb2
 from agent.api.methods import METHODS
 from agent.api.service import AgentApi
 from agent.errors import REASONS, EdgeError, RefusedError
+from agent.runtime.service import pause
 
 log = logging.getLogger(__name__)
 
@@ -105,11 +106,7 @@ class ApiService:
         try:
             while not stop.is_set():
                 beat()
-                try:
-                    async with asyncio.timeout(_PULSE_SECONDS):
-                        await stop.wait()
-                except TimeoutError:
-                    continue
+                await pause(stop, _PULSE_SECONDS)
         finally:
             for server in servers:
                 await server.stop(grace=1.0)

@@ -22,6 +22,7 @@ from agent.link.tunnel import Answer
 from agent.link.uplink import Uplink
 from agent.link.wanted import Wanted
 from agent.model import AuditEntry, Sink
+from agent.runtime.service import pause
 from agent.spool.spool import Spool
 from storeedge.v1 import control_pb2, control_pb2_grpc, types_pb2
 
@@ -217,11 +218,7 @@ class LinkService:
         until = self._clock.seconds() + seconds
         while not stop.is_set() and (left := until - self._clock.seconds()) > 0:
             beat()
-            try:
-                async with asyncio.timeout(min(left, _PULSE_SECONDS)):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+            await pause(stop, min(left, _PULSE_SECONDS))
 
 
 def _cause(faults: BaseExceptionGroup[EdgeError]) -> BaseException:

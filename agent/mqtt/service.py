@@ -17,6 +17,7 @@ from agent.mqtt.convert import Delivery
 from agent.mqtt.registry import Registry
 from agent.mqtt.registry_file import RegistryFile
 from agent.mqtt.topics import compile_rules
+from agent.runtime.service import pause
 from agent.spec import DeviceRule
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class MqttService:
         if not self._config.enabled:
             while not stop.is_set():
                 beat()
-                await _wait(stop, _BEAT_SECONDS)
+                await pause(stop, _BEAT_SECONDS)
             return
         await self._restore()
         try:
@@ -141,7 +142,7 @@ class MqttService:
 
     async def _keep_saved(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            await _wait(stop, _SAVE_SECONDS)
+            await pause(stop, _SAVE_SECONDS)
             await self._save()
 
     async def _save(self) -> None:
@@ -156,11 +157,3 @@ class MqttService:
         except StorageError as why:
             self._registry.put_back(changes)
             log.warning("device registry can't be saved", extra={"reason": why})
-
-
-async def _wait(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        pass

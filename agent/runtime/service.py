@@ -1,7 +1,8 @@
-"""What a service of the agent is."""
+"""What a service of the agent is, and how it waits."""
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 
@@ -17,3 +18,10 @@ class Service(Protocol):
     def name(self) -> str: ...
 
     async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None: ...
+
+
+async def pause(stop: asyncio.Event, seconds: float) -> None:
+    """Returns when `stop` is set, at the latest after `seconds`."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()

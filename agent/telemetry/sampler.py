@@ -1,7 +1,6 @@
 """The service: samples on time, batches, records."""
 
 import asyncio
-import contextlib
 import logging
 import math
 from collections import deque
@@ -11,6 +10,7 @@ from agent.clock import Clock
 from agent.config.schema import TelemetryConfig
 from agent.errors import StorageError
 from agent.model import Sink, SpoolView
+from agent.runtime.service import pause
 from agent.telemetry.batch import Tick, encode
 from agent.telemetry.collectors import Sources, build
 from agent.telemetry.runner import Runner
@@ -77,9 +77,7 @@ class TelemetryService:
     async def _pause(self, stop: asyncio.Event, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(until):
-                await stop.wait()
+        await pause(stop, seconds)
         self._lag_seconds = max(self._lag_seconds, loop.time() - until)
 
     async def _flush(self) -> None:
