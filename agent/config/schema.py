@@ -86,6 +86,23 @@ class JobsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ImagesConfig:
+    """[images]: where the images of jobs come from, and how much of the disk they may take.
+
+    `limit_bytes` bounds what is kept, fetched and unpacked together; `max_image_bytes` one image as it is transferred
+    (the launcher's policy bounds it unpacked). `layouts` are OCI layout directories that are looked through before
+    any registry, a USB stick for instance. A fetch that moves no byte for `stall_seconds` is given up and tried again.
+    """
+
+    limit_bytes: int = bounds(8 << 30, 16 << 20, 1 << 44)
+    max_image_bytes: int = bounds(1 << 30, 1 << 20, 1 << 40)
+    layouts: tuple[Path, ...] = ()
+    insecure_registries: tuple[str, ...] = ()
+    auth_file: Path | None = None
+    stall_seconds: float = bounds(60.0, 0.5, 3600.0)
+
+
+@dataclass(frozen=True, slots=True)
 class ApiConfig:
     """[api]: doors besides the session. `listen` is HOST:PORT for the mutually authenticated port, empty for none."""
 
@@ -108,5 +125,6 @@ class Config:
     telemetry: TelemetryConfig = TelemetryConfig()
     mqtt: MqttConfig = MqttConfig()
     jobs: JobsConfig = JobsConfig()
+    images: ImagesConfig = ImagesConfig()
     api: ApiConfig = ApiConfig()
     log: LogConfig = LogConfig()
