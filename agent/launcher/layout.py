@@ -9,10 +9,11 @@ from agent.launcher.protocol import HostFacts
 CgroupKind = Literal["v2", "v1-hybrid", "v1"]
 
 # Ranges of user ids for runs: 1879048192 (0x70000000) and up is documented as unused by
-# https://systemd.io/UIDS-GIDS; 256 ranges end far below the next one it names (2130706432 in newer editions).
+# https://systemd.io/UIDS-GIDS; 512 ranges end at 1912602624, far below the next one
+# it names (2130706432 in newer editions).
 UID_BASE = 0x7000_0000
 UID_COUNT = 65536
-SLOTS = 256  # also bounds the runs that are kept until removed, so that a list fits a packet
+SLOTS = 512  # also bounds the runs that are kept until removed
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,11 @@ class Host:
     tree: Tree
     places: Places
     etc: tuple[Path, ...]  # harmless files of /etc that programs in /usr need and that exist here
+    netns: Path | None = None  # the network namespace where the host's side of runs' networks lives; None = our own
+    network: str = ""  # where runs' addresses are from, "10.222.0.0/16"; empty = no run has a network
+    image_dir: Path = Path("/var/lib/edge-agent/images")  # where the agent keeps what it fetched
+    noswap: bool = False  # the kernel's tmpfs can be told to stay in memory (Linux 6.4)
+    apparmor: str = ""  # the profile of every run; empty = this machine has none
 
 
 def uid_base(slot: int) -> int:

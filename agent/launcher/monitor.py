@@ -10,6 +10,7 @@ import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from agent.launcher.protocol import LauncherError
 
@@ -85,17 +86,25 @@ def pin_oom_score(wanted: Process, score: int) -> None:
             file.write(str(score))
 
 
-def command(argv: tuple[str, ...]) -> tuple[int, str]:
-    """Run one of the runtime's commands: exit code and what it said. Killed after _COMMAND_SECONDS."""
+def command(argv: tuple[str, ...], stdin: str = "", seconds: float = _COMMAND_SECONDS) -> tuple[int, str]:
+    """Run a short command: its exit code (-9 when it had to be killed after `seconds`) and what it said."""
     said = os.memfd_create("said")
+    told = os.memfd_create("told") if stdin else -1
     try:
-        null = (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0)
-        actions = [null, (os.POSIX_SPAWN_DUP2, said, 1), (os.POSIX_SPAWN_DUP2, said, 2)]
+        actions: list[Any] = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0)]
+        if stdin:
+            with os.fdopen(os.dup(told), "w") as file:
+                file.write(stdin)
+            os.lseek(told, 0, os.SEEK_SET)
+            actions = [(os.POSIX_SPAWN_DUP2, told, 0)]
+        actions += [(os.POSIX_SPAWN_DUP2, said, 1), (os.POSIX_SPAWN_DUP2, said, 2)]
         pid = os.posix_spawn(argv[0], argv, _ENVIRONMENT, file_actions=actions, setsigdef=_DEFAULT_SIGNALS)
-        code = _reap(pid, _COMMAND_SECONDS)
+        code = _reap(pid, seconds)
         return code, os.pread(said, 4096, 0).decode(errors="replace").strip()
     finally:
         os.close(said)
+        if told >= 0:
+            os.close(told)
 
 
 def _reap(pid: int, seconds: float) -> int:

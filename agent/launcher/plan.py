@@ -2,91 +2,26 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from agent.launcher import layout, oci
+from agent.launcher.operation import (
+    MakeCgroup,
+    MakeDirectory,
+    MakeLink,
+    Plan,
+    SetCgroup,
+    StartJob,
+    StartMonitor,
+    WriteFile,
+)
 from agent.launcher.protocol import JobRequest
 
 # conmon copies the job's output; a flooding job must not make it eat a core (measured: 0.6 of one).
 MONITOR_CPU_MILLI = 100
 MONITOR_CONTROLLERS = ("cpu", "cpuacct", "memory", "pids", "unified")
-
-
-@dataclass(frozen=True, slots=True)
-class MakeDirectory:
-    path: Path
-    mode: int
-
-    def describe(self) -> str:
-        return f"mkdir -m {self.mode:04o} {self.path}"
-
-
-@dataclass(frozen=True, slots=True)
-class WriteFile:
-    """A file of root's; the content replaces what was there, as a whole."""
-
-    path: Path
-    text: str
-    mode: int
-
-    def describe(self) -> str:
-        return f"write {self.path} ({len(self.text)} bytes, mode {self.mode:04o})"
-
-
-@dataclass(frozen=True, slots=True)
-class MakeLink:
-    path: Path
-    target: str
-
-    def describe(self) -> str:
-        return f"symlink {self.path} -> {self.target}"
-
-
-@dataclass(frozen=True, slots=True)
-class MakeCgroup:
-    """A cgroup; `enable` are the v2 controllers that its children get."""
-
-    path: Path
-    enable: tuple[str, ...] = ()
-
-    def describe(self) -> str:
-        return f"cgroup {self.path}" + (f" enabling {' '.join(self.enable)} below" if self.enable else "")
-
-
-@dataclass(frozen=True, slots=True)
-class SetCgroup:
-    path: Path
-    text: str
-
-    def describe(self) -> str:
-        return f"set {self.path} = {self.text}"
-
-
-@dataclass(frozen=True, slots=True)
-class StartMonitor:
-    """Put conmon in `cgroups` before it runs, then let it create the sandbox, stopped before the job's first step."""
-
-    argv: tuple[str, ...]
-    cgroups: tuple[Path, ...]
-    pid_file: Path
-    oom_score_adj: int  # the job's, which it can't lower
-
-    def describe(self) -> str:
-        return f"create, in {' '.join(map(str, self.cgroups))}: {' '.join(self.argv)}"
-
-
-@dataclass(frozen=True, slots=True)
-class StartJob:
-    argv: tuple[str, ...]
-
-    def describe(self) -> str:
-        return f"start: {' '.join(self.argv)}"
-
-
-Operation = MakeDirectory | WriteFile | MakeLink | MakeCgroup | SetCgroup | StartMonitor | StartJob
-Plan = tuple[Operation, ...]
 
 
 def skeleton(places: layout.Places) -> Plan:

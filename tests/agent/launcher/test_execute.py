@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from agent.launcher import execute
-from agent.launcher.plan import MakeDirectory, MakeLink, SetCgroup, StartJob, WriteFile
+from agent.launcher.operation import MakeDirectory, MakeLink, SetCgroup, StartJob, WriteFile
 from agent.launcher.protocol import LauncherError
 
 
