@@ -5,12 +5,11 @@ share in parts (bench/footprint.py says why). The jobs' own memory is theirs, an
 """
 
 import argparse
-import statistics
 import sys
 from argparse import Namespace
 from pathlib import Path
 
-from bench.footprint import SETTLE_SECONDS, idle_cpu, memory, production
+from bench.footprint import connected, idle_cpu, memory, production
 from bench.table import Row, publish
 from central.cli import client
 from storeedge.v1.desired_pb2 import JOB_KIND_SERVICE, Desired, JobLimits, JobSpec, Quota, Tenant
@@ -57,10 +56,7 @@ def running(stack: Stack) -> int:
 
 def monitors(stack: Stack) -> list[int]:
     """The conmons of this store's launcher."""
-    found: list[int] = []
-    for path in (stack.dir / "launcher/runs").glob("*/monitor.pid"):
-        found.append(int(path.read_text()))
-    return found
+    return [int(path.read_text()) for path in (stack.dir / "launcher/runs").glob("*/monitor.pid")]
 
 
 def weigh(stack: Stack) -> tuple[float, float]:
@@ -79,7 +75,7 @@ def main() -> int:
         prepare(stack)
         stack.up()
         ours = [stack.parts["agent"].pid, stack.parts["launcher"].pid]
-        until(lambda: "connected" in stack.agent_cli("status"), what="a session", seconds=30)
+        until(lambda: connected(stack), what="a session")
         idle_before = sum(idle_cpu(ours))
         before, _ = weigh(stack)
         submit(stack, JOBS)
@@ -100,7 +96,6 @@ def main() -> int:
         Row("memory of ours for each job", "MB", per_job, "of it conmon", monitor, goal=1.0),
         Row(f"processor, {JOBS} services at rest", "ms/s", rest, "no job", [idle_before], goal=10.0),
     ]
-    print(f"settled {SETTLE_SECONDS:g} s a round; ours: {statistics.median(per_job):.3f} MB a job")
     return 0 if publish("density", rows, args.json) else 1
 
 
