@@ -6,6 +6,7 @@ Run by keys.py as a file, with -I: stdlib and cryptography only, nothing of ours
     keychild.py make KEY_FILE SPIFFE_ID        writes a new key (0600); stdout: CSR in DER
     keychild.py check KEY_FILE <JSON           stdin {"chain": [base64 DER, leaf first], "bundle": [base64 DER]};
                                                stdout {"uris", "not_before_unix_nano", "not_after_unix_nano"}
+    keychild.py sign KEY_FILE <TEXT            stdout: ECDSA signature with SHA-256, DER
 """
 
 import base64
@@ -69,6 +70,14 @@ def check(key_pem: bytes, chain_der: list[bytes], bundle_der: list[bytes]) -> di
     }
 
 
+def sign(key_pem: bytes, text: bytes) -> bytes:
+    """Raises ValueError when the key is no EC key."""
+    key = serialization.load_pem_private_key(key_pem, None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("the key is not EC")  # noqa: TRY004 - a wrong file, not a wrong type in code
+    return key.sign(text, ec.ECDSA(hashes.SHA256()))
+
+
 def _may_sign(certificate: x509.Certificate) -> bool:
     return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
 
@@ -97,6 +106,8 @@ def main(argv: list[str]) -> int:
     try:
         if verb == "make":
             sys.stdout.buffer.write(make(Path(key_file), *rest))
+        elif verb == "sign":
+            sys.stdout.buffer.write(sign(Path(key_file).read_bytes(), sys.stdin.buffer.read()))
         else:
             asked = json.load(sys.stdin)
             chain, bundle = ([base64.b64decode(each) for each in asked[part]] for part in ("chain", "bundle"))

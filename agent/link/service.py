@@ -59,10 +59,12 @@ class LinkService:
         record: Sink,
         clock: Clock,
         draw: Callable[[], float],
+        sealing_key_der: bytes = b"",
     ) -> None:
+        """`sealing_key_der` is what sealing.ensure answers; without it central can't pass on secrets to this node."""
         self._config, self._state_dir, self._identity, self._version = config, state_dir, identity, version
         self._spool, self._wanted, self._answer, self._record = spool, wanted, answer, record
-        self._clock, self._draw = clock, draw
+        self._clock, self._draw, self._sealing_key_der = clock, draw, sealing_key_der
         self._connected = False
         self._last_refusal = ""
 
@@ -212,6 +214,7 @@ class LinkService:
             desired_revision=self._wanted.revision(),
             acked=acked,
             time_unix_nano=self._clock.wall_nano(),
+            sealing_key_der=self._sealing_key_der,
         )
 
     async def _pause(self, seconds: float, stop: asyncio.Event, beat: Callable[[], None]) -> None:

@@ -1,0 +1,24 @@
+"""The node's signature under a text, by its present identity key. For the usage seals."""
+
+import ssl
+from pathlib import Path
+
+from agent.errors import StorageError
+from agent.identity import child
+
+_CHILD = Path(__file__).with_name("keychild.py")
+
+
+async def sign(directory: Path, text: bytes) -> tuple[bytes, bytes]:
+    """(certificate in DER, signature): ECDSA P-256 with SHA-256, DER, by the key that the certificate is for.
+
+    `directory` is Identity.directory of the identity in force at this moment (LinkService.identity.directory: it
+    changes at renewal, so ask anew for each signature). Raises StorageError, AwayError, RefusedError.
+    """
+    try:
+        chain = (directory / "chain.pem").read_text(encoding="ascii")
+        certificate = ssl.PEM_cert_to_DER_cert(chain[: chain.index("-----END CERTIFICATE-----") + 25] + "\n")
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{directory / 'chain.pem'}: {error}") from error
+    key_file = str(directory / "key.pem")
+    return certificate, await child.ask(_CHILD, text, "sign", key_file, refusal="the key can't sign")
