@@ -169,5 +169,5 @@ def nspawn(one: Launched) -> Generator[Once]:
         root = Path(name) / "root"
         shutil.copytree(one.state_dir / "host-rootfs", root, symlinks=True)
         argv = ["systemd-nspawn", "-q", "--register=no", "--keep-unit", "--private-users=pick", "--private-network",
-                "--read-only", "--bind-ro=/usr", "--pipe", "-D", str(root), *COMMAND]  # fmt: skip
+                "--read-only", "--timezone=off", "--bind-ro=/usr", "--pipe", "-D", str(root), *COMMAND]  # fmt: skip
         yield lambda _: _to_first_byte(argv)
