@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,8 +27,9 @@ async def ensure(key_file: Path) -> bytes:
     """
     public_file = _public_file(key_file)
     try:
-        if key_file.exists() and public_file.exists():
-            return public_file.read_bytes()
+        kept = _kept(key_file)
+        if kept is not None:
+            return kept
         public = await _public(key_file)
         write_atomic(public_file, public)
     except OSError as error:
@@ -69,14 +71,22 @@ def _public_file(key_file: Path) -> Path:
     return key_file.with_name(f"{key_file.name}.pub")
 
 
+def _kept(key_file: Path) -> bytes | None:
+    return _public_file(key_file).read_bytes() if key_file.exists() and _public_file(key_file).exists() else None
+
+
+def _set_aside(key_file: Path, reason: RefusedError) -> None:
+    aside = key_file.with_name(f"{key_file.name}.broken")
+    key_file.replace(aside)
+    log.warning("sealing key set aside", extra={"path": aside, "reason": reason})
+
+
 async def _public(key_file: Path) -> bytes:
-    if key_file.exists():
+    if os.path.lexists(key_file):
         try:
             return await child.ask(_CHILD, b"", "public", str(key_file), refusal="the sealing key is broken")
         except RefusedError as error:
-            aside = key_file.with_name(f"{key_file.name}.broken")
-            key_file.replace(aside)
-            log.warning("sealing key set aside", extra={"path": aside, "reason": error})
+            _set_aside(key_file, error)
     public = await child.ask(_CHILD, b"", "make", str(key_file), refusal="no sealing key can be made")
     sync_directory(key_file.parent)
     return public

@@ -286,12 +286,14 @@ class Update(_message.Message):
     def __init__(self, healthy_seconds: _Optional[int] = ...) -> None: ...
 
 class Secret(_message.Message):
-    __slots__ = ("name", "sealed")
+    __slots__ = ("name", "sealed", "digest")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SEALED_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
     name: str
     sealed: _containers.RepeatedCompositeFieldContainer[SealedSecret]
-    def __init__(self, name: _Optional[str] = ..., sealed: _Optional[_Iterable[_Union[SealedSecret, _Mapping]]] = ...) -> None: ...
+    digest: bytes
+    def __init__(self, name: _Optional[str] = ..., sealed: _Optional[_Iterable[_Union[SealedSecret, _Mapping]]] = ..., digest: _Optional[bytes] = ...) -> None: ...
 
 class SealedSecret(_message.Message):
     __slots__ = ("key_id", "ephemeral", "ciphertext")

@@ -164,7 +164,7 @@ class QueryUsageResponse(_message.Message):
     def __init__(self, usage: _Optional[_Iterable[_Union[TenantUsage, _Mapping]]] = ...) -> None: ...
 
 class TenantUsage(_message.Message):
-    __slots__ = ("node", "tenant", "cpu_nano", "memory_byte_seconds", "wall_nano", "samples", "chain_valid", "disk_byte_seconds", "network_receive_bytes", "network_transmit_bytes", "sealed_index", "faults")
+    __slots__ = ("node", "tenant", "cpu_nano", "memory_byte_seconds", "wall_nano", "samples", "chain_valid", "disk_byte_seconds", "network_receive_bytes", "network_transmit_bytes", "sealed_index", "faults", "credit_micro", "spent_micro")
     NODE_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
     CPU_NANO_FIELD_NUMBER: _ClassVar[int]
@@ -177,6 +177,8 @@ class TenantUsage(_message.Message):
     NETWORK_TRANSMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
     SEALED_INDEX_FIELD_NUMBER: _ClassVar[int]
     FAULTS_FIELD_NUMBER: _ClassVar[int]
+    CREDIT_MICRO_FIELD_NUMBER: _ClassVar[int]
+    SPENT_MICRO_FIELD_NUMBER: _ClassVar[int]
     node: _types_pb2.NodeRef
     tenant: str
     cpu_nano: int
@@ -189,7 +191,9 @@ class TenantUsage(_message.Message):
     network_transmit_bytes: int
     sealed_index: int
     faults: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, node: _Optional[_Union[_types_pb2.NodeRef, _Mapping]] = ..., tenant: _Optional[str] = ..., cpu_nano: _Optional[int] = ..., memory_byte_seconds: _Optional[int] = ..., wall_nano: _Optional[int] = ..., samples: _Optional[int] = ..., chain_valid: _Optional[bool] = ..., disk_byte_seconds: _Optional[int] = ..., network_receive_bytes: _Optional[int] = ..., network_transmit_bytes: _Optional[int] = ..., sealed_index: _Optional[int] = ..., faults: _Optional[_Iterable[str]] = ...) -> None: ...
+    credit_micro: int
+    spent_micro: int
+    def __init__(self, node: _Optional[_Union[_types_pb2.NodeRef, _Mapping]] = ..., tenant: _Optional[str] = ..., cpu_nano: _Optional[int] = ..., memory_byte_seconds: _Optional[int] = ..., wall_nano: _Optional[int] = ..., samples: _Optional[int] = ..., chain_valid: _Optional[bool] = ..., disk_byte_seconds: _Optional[int] = ..., network_receive_bytes: _Optional[int] = ..., network_transmit_bytes: _Optional[int] = ..., sealed_index: _Optional[int] = ..., faults: _Optional[_Iterable[str]] = ..., credit_micro: _Optional[int] = ..., spent_micro: _Optional[int] = ...) -> None: ...
 
 class QueryRecordsRequest(_message.Message):
     __slots__ = ("node", "record_class", "after_id", "limit", "newest")

@@ -92,7 +92,8 @@ class OperatorServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Apply(self, request, context):
-        """Replaces the desired state of the named nodes; equal content keeps the revision.
+        """Replaces the desired state of the named nodes; equal content keeps the revision. Secrets are equal when their
+        digests and key ids are: then what was sealed before stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

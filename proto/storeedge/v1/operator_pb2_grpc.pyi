@@ -34,7 +34,9 @@ class OperatorStub:
     CreateToken: _grpc.UnaryUnaryMultiCallable[_operator_pb2.CreateTokenRequest, _operator_pb2.CreateTokenResponse]
     ListNodes: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ListNodesRequest, _operator_pb2.ListNodesResponse]
     Apply: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ApplyRequest, _operator_pb2.ApplyResponse]
-    """Replaces the desired state of the named nodes; equal content keeps the revision."""
+    """Replaces the desired state of the named nodes; equal content keeps the revision. Secrets are equal when their
+    digests and key ids are: then what was sealed before stays.
+    """
     ListNodeJobs: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ListNodeJobsRequest, _operator_pb2.ListNodeJobsResponse]
     """Jobs as central's records have them: works for nodes that are away."""
     QueryMetrics: _grpc.UnaryUnaryMultiCallable[_operator_pb2.QueryMetricsRequest, _operator_pb2.QueryMetricsResponse]
@@ -49,7 +51,9 @@ class OperatorAsyncStub(OperatorStub):
     CreateToken: _aio.UnaryUnaryMultiCallable[_operator_pb2.CreateTokenRequest, _operator_pb2.CreateTokenResponse]  # type: ignore[assignment]
     ListNodes: _aio.UnaryUnaryMultiCallable[_operator_pb2.ListNodesRequest, _operator_pb2.ListNodesResponse]  # type: ignore[assignment]
     Apply: _aio.UnaryUnaryMultiCallable[_operator_pb2.ApplyRequest, _operator_pb2.ApplyResponse]  # type: ignore[assignment]
-    """Replaces the desired state of the named nodes; equal content keeps the revision."""
+    """Replaces the desired state of the named nodes; equal content keeps the revision. Secrets are equal when their
+    digests and key ids are: then what was sealed before stays.
+    """
     ListNodeJobs: _aio.UnaryUnaryMultiCallable[_operator_pb2.ListNodeJobsRequest, _operator_pb2.ListNodeJobsResponse]  # type: ignore[assignment]
     """Jobs as central's records have them: works for nodes that are away."""
     QueryMetrics: _aio.UnaryUnaryMultiCallable[_operator_pb2.QueryMetricsRequest, _operator_pb2.QueryMetricsResponse]  # type: ignore[assignment]
@@ -79,7 +83,9 @@ class OperatorServicer(metaclass=_abc_1.ABCMeta):
         request: _operator_pb2.ApplyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.ApplyResponse, _abc.Awaitable[_operator_pb2.ApplyResponse]]:
-        """Replaces the desired state of the named nodes; equal content keeps the revision."""
+        """Replaces the desired state of the named nodes; equal content keeps the revision. Secrets are equal when their
+        digests and key ids are: then what was sealed before stays.
+        """
 
     @_abc_1.abstractmethod
     def ListNodeJobs(
