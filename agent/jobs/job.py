@@ -7,12 +7,12 @@ may have come. Times named `at` are seconds of CLOCK_BOOTTIME in the running boo
 from dataclasses import dataclass
 
 from agent.model import Event as Report
-from agent.model import JobState
+from agent.model import Health, JobState
 from agent.spec import JobSpec
 
 FINAL = frozenset({JobState.FINISHED, JobState.FAILED, JobState.LOST})
 LIVE = frozenset({JobState.STARTING, JobState.RUNNING, JobState.STOPPING})  # the launcher may hold a run of it
-HOLDS_ROOM = LIVE | {JobState.BACKING_OFF}
+HOLDS_ROOM = LIVE | {JobState.PREPARING, JobState.BACKING_OFF}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,21 @@ class Job:
     starts: tuple[float, ...] = ()  # when the runs began that still count for restart.max_attempts
     due_at: float | None = None  # end of backoff, deadline or grace, by state
     killed: bool = False  # KILL was ordered for this run
-    successor: JobSpec | None = None  # what to run once this run has stopped
+    evicted: bool = False  # once this run has stopped the job waits for room again
+    successor: JobSpec | None = None  # what takes its place: once its image is here, then once this run has stopped
     gone: bool = False  # no longer desired; kept so that a batch job is not run twice
+    first: bool = False  # held room until a moment ago: is looked at before others of its class that wait
     pid: int = 0  # of the job's init on the host; 0 = not running
     exit_code: int | None = None
     started_unix_nano: int = 0
     ended_unix_nano: int = 0
+    image: str = ""  # what the launcher runs: "host" or "sha256:HEX"; empty until it was prepared
+    disk_bytes: int = 0  # the launcher may hold a disk of this size for it, until RemoveDisk
+    health: Health = Health.UNKNOWN
+    healthy_by: float | None = None  # end of the window in which this generation has to prove itself
+    proven: JobSpec | None = None  # the newest spec that was healthy: what a failed update goes back to
+    proven_attempt: int = 0  # number of the newest run of `proven`, so that its next has a new name
+    refused: int = 0  # the newest generation that was rolled back; not tried again
 
 
 # --- events ------------------------------------------------------------------------------------
@@ -43,8 +52,42 @@ class Admitted:
 
 
 @dataclass(frozen=True, slots=True)
+class Waits:
+    """There is no room yet, but others have been asked to make some."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rejected:
     reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The launcher has `image` ready; `reference` is the JobSpec.image that it was asked for by."""
+
+    reference: str
+    image: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareFailed:
+    """The image can never be used: it isn't what its digest says, is hostile or too big."""
+
+    reference: str
+    message: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the image is, or why it isn't coming at the moment."""
+
+    reference: str
     message: str
 
 
@@ -81,6 +124,23 @@ class LostRun:
 
 
 @dataclass(frozen=True, slots=True)
+class Healthy:
+    """The run's check has passed for the first time."""
+
+    run: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unhealthy:
+    """The run's check has failed as often in a row as it may."""
+
+    run: str
+    message: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class HostRebooted:
     """Every run of the boot before is gone. `at` is in the new boot."""
 
@@ -99,6 +159,22 @@ class DeadlineReached:
 
 @dataclass(frozen=True, slots=True)
 class GraceOver:
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class HealthyDue:
+    """The window in which a generation has to prove itself is over."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    """It must give its room back now. It may have it again later, by admission."""
+
+    reason: str
+    message: str
     at: float
 
 
@@ -131,29 +207,28 @@ class Returned:
     spec: JobSpec
 
 
-RunEvent = Started | StartFailed | Exited | LostRun
-Event = (
-    Admitted
-    | Rejected
-    | RunEvent
-    | HostRebooted
-    | RetryDue
-    | DeadlineReached
-    | GraceOver
-    | StopAsked
-    | Withdrawn
-    | Replaced
-    | Returned
-)
+RunEvent = Started | StartFailed | Exited | LostRun | Healthy | Unhealthy
+ImageEvent = Prepared | PrepareFailed | Progress
+TimeEvent = RetryDue | DeadlineReached | GraceOver | HealthyDue | HostRebooted
+Wish = Admitted | Waits | Rejected | Evicted | StopAsked | Withdrawn | Replaced | Returned
+Event = RunEvent | ImageEvent | TimeEvent | Wish
 
 
 # --- commands ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
+class Prepare:
+    """Fetch and unpack `spec.image`, however long it takes; Prepared or PrepareFailed comes of it."""
+
+    spec: JobSpec
+
+
+@dataclass(frozen=True, slots=True)
 class StartRun:
     run: str
     spec: JobSpec
+    image: str  # "host" or "sha256:HEX"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +237,9 @@ class WatchRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class Stop:
     run: str
+    signal: str  # JobSpec.stop_signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,5 +252,12 @@ class RemoveRun:
     run: str
 
 
-Action = StartRun | WatchRun | Term | Kill | RemoveRun
+@dataclass(frozen=True, slots=True)
+class RemoveDisk:
+    tenant: str
+    job: str
+
+
+Action = Prepare | StartRun | WatchRun | Stop | Kill | RemoveRun | RemoveDisk
 Command = Action | Report
+Term = Stop

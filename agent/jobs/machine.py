@@ -29,8 +29,8 @@ from agent.jobs.job import (
     Started,
     StartFailed,
     StartRun,
+    Stop,
     StopAsked,
-    Term,
     WatchRun,
     Withdrawn,
 )
@@ -76,11 +76,11 @@ def resume(job: Job) -> tuple[Action, ...]:
     """What to order again after a crash of the agent, which nobody knows how far it came. All are idempotent."""
     match job.state:
         case JobState.STARTING:
-            return (StartRun(job.run, job.spec),)
+            return (StartRun(job.run, job.spec, job.image),)
         case JobState.RUNNING:
             return (WatchRun(job.run),)
         case JobState.STOPPING:
-            return (WatchRun(job.run), Kill(job.run) if job.killed else Term(job.run))
+            return (WatchRun(job.run), Kill(job.run) if job.killed else Stop(job.run, job.spec.stop_signal))
         case _:
             return ()
 
@@ -287,14 +287,14 @@ def _start(job: Job, at: float) -> Step:
         ended_unix_nano=0,
     )
     before = (RemoveRun(job.run),) if job.run else ()
-    return starting, (*before, StartRun(run, job.spec))
+    return starting, (*before, StartRun(run, job.spec, job.image))
 
 
 def _stop(job: Job, at: float, reason: str, message: str) -> Step:
     stopping = replace(
         job, state=JobState.STOPPING, reason=reason, message=message, due_at=at + job.spec.stop_grace_seconds
     )
-    return stopping, (Term(job.run),)
+    return stopping, (Stop(job.run, job.spec.stop_signal),)
 
 
 def _leave(job: Job) -> Step:
