@@ -81,8 +81,12 @@ def _set_aside(key_file: Path, reason: RefusedError) -> None:
     log.warning("sealing key set aside", extra={"path": aside, "reason": reason})
 
 
+def _is_there(key_file: Path) -> bool:
+    return os.path.lexists(key_file)
+
+
 async def _public(key_file: Path) -> bytes:
-    if os.path.lexists(key_file):
+    if _is_there(key_file):
         try:
             return await child.ask(_CHILD, b"", "public", str(key_file), refusal="the sealing key is broken")
         except RefusedError as error:
