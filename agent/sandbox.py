@@ -41,12 +41,24 @@ class Sandbox:
         return HostFacts(**await self._value({"op": "hello"}))
 
     async def start(self, request: JobRequest) -> RunState:
-        """The state of the run; asked again for a run that it knows, the launcher starts nothing."""
+        """The state of the run; asked again for a run that it knows, the launcher starts nothing.
+
+        A run that is held goes on from there when the request is the very same, and is made anew otherwise.
+        """
         return RunState(**await self._value({"op": "start", **to_json(request)}))
 
+    async def hold(self, request: JobRequest) -> RunState:
+        """Make the sandbox, and leave its job for a later `start`. A run that is known already is left as it is."""
+        return RunState(**await self._value({"op": "hold", **to_json(request)}))
+
     async def list_runs(self) -> tuple[RunState, ...]:
-        value = await self._value({"op": "list"})
-        return tuple(RunState(**state) for state in value["runs"])
+        found: list[RunState] = []
+        more = True
+        while more:
+            value = await self._value({"op": "list", "after": found[-1].run if found else ""})
+            found += [RunState(**state) for state in value["runs"]]
+            more = value["more"]
+        return tuple(found)
 
     async def state(self, run: str) -> RunState:
         return RunState(**await self._value({"op": "state", "run": run}))
@@ -57,8 +69,16 @@ class Sandbox:
         return RunState(**value), fd
 
     async def signal(self, run: str, name: Signal) -> None:
-        """TERM to the job's init, which passes it on; KILL to everything in the run. Nothing if it is over."""
+        """KILL to everything in the run, others to the job's init, which passes them on. Nothing if it is over."""
         await self._value({"op": "signal", "run": run, "signal": name})
+
+    async def check(self, run: str) -> Checked:
+        """The health check that the run was started with, once; takes up to its timeout_seconds."""
+        return Checked(**await self._value({"op": "check", "run": run}))
+
+    async def reach(self, run: str, reach: Reach) -> None:
+        """What the run may reach from now on, in place of what it might."""
+        await self._value({"op": "reach", "run": run, "reach": to_json(reach)})
 
     async def usage(self, run: str) -> Usage:
         return Usage(**await self._value({"op": "usage", "run": run}))
@@ -77,6 +97,26 @@ class Sandbox:
     async def remove(self, run: str) -> None:
         """Forget a run that is over: its log, its usage, its range of user ids."""
         await self._value({"op": "remove", "run": run})
+
+    async def image(self, image: str) -> ImageState:
+        """Its state; what the agent has fetched begins to be unpacked, and what failed is tried again."""
+        return ImageState(**await self._value({"op": "image", "image": image}))
+
+    async def images(self) -> tuple[ImageState, ...]:
+        value = await self._value({"op": "images"})
+        return tuple(ImageState(**state) for state in value["images"])
+
+    async def remove_image(self, image: str) -> None:
+        """RefusedError CONFLICT while a run uses it."""
+        await self._value({"op": "remove-image", "image": image})
+
+    async def disks(self) -> tuple[DiskState, ...]:
+        value = await self._value({"op": "disks"})
+        return tuple(DiskState(**state) for state in value["disks"])
+
+    async def remove_disk(self, tenant: str, job: str) -> None:
+        """Everything that the job has kept. RefusedError CONFLICT while a run uses it."""
+        await self._value({"op": "remove-disk", "tenant": tenant, "job": job})
 
     async def _value(self, request: Mapping[str, Any]) -> dict[str, Any]:
         value, fd = await self._ask(request)
@@ -106,6 +146,7 @@ class Sandbox:
 
     async def _exchange(self, packet: bytes) -> tuple[bytes, int | None]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_PACKET)
             await _connect(connection, self._path)
             await asyncio.get_running_loop().sock_sendall(connection, packet)
             while True:

@@ -9,7 +9,7 @@ request, in order. Request: {"op": OP, ...arguments}. Reply: {"ok": {...}} or
 | hello | | HostFacts | |
 | start | JobRequest | RunState; the same run again = its state; a run held with the same request goes on | |
 | hold | JobRequest | RunState: the sandbox is made, its job not started | |
-| list | | {"runs": [RunState, ...]} | |
+| list | [after] | {"runs": [RunState, ...], "more": bool}: by name, those behind `after` | |
 | state | run | RunState | |
 | watch | run | RunState | pidfd, readable at its end |
 | signal | run, signal | {}  (a Signal; KILL ends the cgroup) | |
@@ -32,7 +32,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-MAX_PACKET = 96 * 1024
+MAX_PACKET = 192 * 1024  # below net.core.wmem_default, which is what a packet of a unix socket may have
 MIB = 1 << 20
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})  # answered as host, field "disk"
 

@@ -1,104 +1,123 @@
 """Requests from their JSON: every field bounded, named when it is wrong. Pure, standard library only."""
 
+import binascii
 import re
 from collections.abc import Mapping
-from typing import Any, cast
+from dataclasses import fields
+from typing import Any, cast, get_args
 
-from agent.launcher.protocol import MIB, JobRequest, LauncherError, Signal
+from agent.launcher.fields import number, only, plain, refuse, table, text, words
+from agent.launcher.protocol import MIB, CheckRequest, JobRequest, Signal
+from agent.launcher.reach import parse_network
 
 _RUN = re.compile(r"[a-z0-9][a-z0-9.-]{0,79}")
-_WORD = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_JOB = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
+_IMAGE = re.compile(r"sha256:[0-9a-f]{64}")
+_HOST_OR_IMAGE = re.compile(rf"host|{_IMAGE.pattern}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-
-
-def _refuse(name: str, allowed: str) -> LauncherError:
-    return LauncherError("bad-request", f"{name}: {allowed}", name)
-
-
-def text(raw: Mapping[str, Any], name: str, pattern: re.Pattern[str]) -> str:
-    value = raw.get(name)
-    if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise _refuse(name, f"a string matching {pattern.pattern}")
-    return value
-
-
-def _number(raw: Mapping[str, Any], name: str, low: int, high: int) -> int:
-    value = raw.get(name)
-    if type(value) is not int or not low <= value <= high:
-        raise _refuse(name, f"an integer in {low}..{high}")
-    return value
+_SECRET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_SECRET_BYTES = 65536
+_SECRETS = 16
+_KIB = 1024
+_SIGNALS: tuple[str, ...] = get_args(Signal)
+_JOB_FIELDS = ("op", *(field.name for field in fields(JobRequest)))
 
 
 def run_name(raw: Mapping[str, Any]) -> str:
     return text(raw, "run", _RUN)
 
 
+def image_name(raw: Mapping[str, Any]) -> str:
+    return text(raw, "image", _IMAGE)
+
+
+def owner(raw: Mapping[str, Any]) -> tuple[str, str]:
+    """(tenant, job) of a disk."""
+    return text(raw, "tenant", _TENANT), text(raw, "job", _JOB)
+
+
 def signal_name(raw: Mapping[str, Any]) -> Signal:
-    match raw.get("signal"):
-        case "TERM":
-            return "TERM"
-        case "KILL":
-            return "KILL"
-        case _:
-            raise _refuse("signal", "TERM or KILL")
+    wanted = raw.get("signal")
+    if not isinstance(wanted, str) or wanted not in _SIGNALS:
+        raise refuse("signal", f"one of {', '.join(_SIGNALS)}")
+    return cast("Signal", wanted)
 
 
-def _plain(word: str) -> bool:
-    """Can be an argument or a variable: no NUL, no lone surrogate (JSON can say both)."""
-    return "\0" not in word and not any("\ud800" <= letter <= "\udfff" for letter in word)
-
-
-def _command(raw: Mapping[str, Any]) -> tuple[str, ...]:
-    value = raw.get("command")
-    if not isinstance(value, list) or not 1 <= len(cast("list[object]", value)) <= 64:
-        raise _refuse("command", "a list of 1..64 strings")
-    words: list[str] = []
-    for word in cast("list[object]", value):
-        if not isinstance(word, str) or not _plain(word):
-            raise _refuse("command", "strings of Unicode without NUL")
-        words.append(word)
-    if not words[0] or sum(len(word.encode()) for word in words) > 16384:
-        raise _refuse("command", "a first word, and at most 16384 bytes together")
-    return tuple(words)
-
-
-def _env(raw: Mapping[str, Any]) -> dict[str, str]:
-    value = raw.get("env", {})
-    if not isinstance(value, dict) or len(cast("dict[object, object]", value)) > 64:
-        raise _refuse("env", "an object of at most 64 strings")
+def _env(value: object) -> dict[str, str]:
+    raw = table(value, "env")
+    if len(raw) > 64:
+        raise refuse("env", "an object of at most 64 strings")
     env: dict[str, str] = {}
-    for name, content in cast("dict[object, object]", value).items():
-        if not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
-            raise _refuse("env", f"names matching {_ENV_NAME.pattern}")
-        if not isinstance(content, str) or not _plain(content):
-            raise _refuse("env", "string values of Unicode without NUL")
+    for name, content in raw.items():
+        if not _ENV_NAME.fullmatch(name):
+            raise refuse("env", f"names matching {_ENV_NAME.pattern}")
+        if not isinstance(content, str) or not plain(content):
+            raise refuse("env", "string values of Unicode without NUL")
         env[name] = content
     if sum(len((k + v).encode()) for k, v in env.items()) > 16384:
-        raise _refuse("env", "at most 16384 bytes together")
+        raise refuse("env", "at most 16384 bytes together")
     return env
 
 
-_JOB_FIELDS = frozenset(
-    {"run", "tenant", "job", "image", "command", "cpu_milli", "memory_bytes", "pids", "log_bytes", "tmp_bytes", "env"}
-)
+def secret_bytes(content: str) -> bytes:
+    """Raises ValueError for what isn't base64."""
+    return binascii.a2b_base64(content, strict_mode=True)
+
+
+def _secrets(value: object) -> dict[str, str]:
+    raw = table(value, "secrets")
+    if len(raw) > _SECRETS:
+        raise refuse("secrets", f"an object of at most {_SECRETS} strings in base64")
+    total = 0
+    for name, content in raw.items():
+        if not _SECRET_NAME.fullmatch(name):
+            raise refuse("secrets", f"names matching {_SECRET_NAME.pattern}")
+        try:
+            total += len(secret_bytes(content))
+        except (ValueError, TypeError):
+            raise refuse("secrets", "strings in base64") from None  # the cause would show the content
+    if total > _SECRET_BYTES:
+        raise refuse("secrets", f"at most {_SECRET_BYTES} bytes together")
+    return dict(raw)
+
+
+def _check(value: object) -> CheckRequest:
+    raw = table(value, "check")
+    only(raw, ("command", "tcp_port", "timeout_seconds"), "check")
+    command = words(raw.get("command", []), "check", 4096)
+    port = number(raw, "tcp_port", 1, 65535, default=0)
+    if bool(command) == bool(port):
+        raise refuse("check", "either a command or a tcp_port")
+    return CheckRequest(command, port, number({"timeout_seconds": 5} | dict(raw), "timeout_seconds", 1, 60))
 
 
 def parse_job(raw: Mapping[str, Any]) -> JobRequest:
     """A request from its JSON object. Raises LauncherError(bad-request) that names the field and what it takes."""
-    unknown = set(raw) - _JOB_FIELDS - {"op"}
-    if unknown:
-        raise LauncherError("bad-request", f"unknown field {min(unknown)}", min(unknown))
-    memory_bytes = _number(raw, "memory_bytes", 4 * MIB, 1 << 50)
+    only(raw, _JOB_FIELDS)
+    tenant, job = owner(raw)
+    image = text(raw, "image", _HOST_OR_IMAGE)
+    command = words(raw.get("command"), "command", 16384)
+    if image == "host" and not command:
+        raise refuse("command", "a list of 1..64 strings")
+    memory_bytes = number(raw, "memory_bytes", 4 * MIB, 1 << 50)
+    network, check = raw.get("network"), raw.get("check")
     return JobRequest(
         run=run_name(raw),
-        tenant=text(raw, "tenant", _WORD),
-        job=text(raw, "job", re.compile(r"[a-z0-9][a-z0-9-]{0,47}")),
-        image=text(raw, "image", re.compile(r"host")),
-        command=_command(raw),
-        cpu_milli=_number(raw, "cpu_milli", 10, 1_024_000),
+        tenant=tenant,
+        job=job,
+        image=image,
+        command=command,
+        cpu_milli=number(raw, "cpu_milli", 10, 1_024_000),
         memory_bytes=memory_bytes,
-        pids=_number(raw, "pids", 4, 4096),
-        log_bytes=_number(raw, "log_bytes", 4096, 64 * MIB),
-        tmp_bytes=_number(raw, "tmp_bytes", 65536, memory_bytes),
-        env=_env(raw),
+        pids=number(raw, "pids", 4, 4096),
+        log_bytes=number(raw, "log_bytes", 4096, 64 * MIB),
+        tmp_bytes=number(raw, "tmp_bytes", 65536, memory_bytes),
+        open_files=number({"open_files": 1024} | dict(raw), "open_files", 16, 65536),
+        disk_bytes=number(raw, "disk_bytes", 4 * MIB, 1 << 40, default=0),
+        io_bytes_per_second=number(raw, "io_bytes_per_second", 64 * _KIB, 1 << 40, default=0),
+        env=_env(raw.get("env", {})),
+        network=None if network is None else parse_network(network),
+        check=None if check is None else _check(check),
+        secrets=_secrets(raw.get("secrets", {})),
     )

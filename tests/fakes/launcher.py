@@ -4,7 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from agent.launcher.layout import CgroupKind, Host, Places, Tree
-from agent.launcher.protocol import HostFacts, JobRequest
+from agent.launcher.protocol import (
+    CheckRequest,
+    Destination,
+    HostFacts,
+    JobRequest,
+    NetworkRequest,
+    PublishedPort,
+    Reach,
+)
 
 REQUEST = JobRequest(
     run="a.1",
@@ -18,6 +26,19 @@ REQUEST = JobRequest(
     log_bytes=65536,
     tmp_bytes=1 << 20,
     env={"PATH": "/work", "GREETING": "hello"},
+)
+FULL = replace(
+    REQUEST,
+    open_files=256,
+    disk_bytes=8 << 20,
+    io_bytes_per_second=1 << 20,
+    network=NetworkRequest(
+        reach=Reach((Destination("192.0.2.0/24", 443, "tcp"),), {"pos.example.com": ("192.0.2.7",)}),
+        publish=(PublishedPort(20080, 8080, "tcp"),),
+        peers=True,
+    ),
+    check=CheckRequest(tcp_port=8080, timeout_seconds=2),
+    secrets={"TOKEN": "aHVudGVyMg=="},  # hunter2
 )
 FACTS = HostFacts(
     runtime="crun",

@@ -1,13 +1,24 @@
 """A launcher without a launcher: runs are objects that the test ends. Words and errors of agent.sandbox.Sandbox."""
 
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from agent.errors import AwayError, RefusedError
-from agent.sandbox import HostFacts, JobRequest, RunState, Usage
+from agent.launcher.protocol import Phase
+from agent.sandbox import (
+    Checked,
+    DiskState,
+    HostFacts,
+    ImageState,
+    JobRequest,
+    Reach,
+    RunState,
+    Usage,
+)
 
 
 @dataclass
@@ -17,13 +28,20 @@ class FakeRun:
     log: Path
     usage: Usage = field(default_factory=lambda: Usage(0, 0, 0, 1, 0))
     watchers: list[int] = field(default_factory=list)
+    checks: list[Checked] = field(default_factory=list)  # answered in turn; the last one for ever
+    reach: Reach | None = None  # the last one given
 
 
 class FakeSandbox:
     """Outlives the service under test, like the launcher does. `calls` is everything asked, in order."""
 
     def __init__(self, directory: Path, *, cpus: int = 8, memory_bytes: int = 16 << 30, wall_nano: int = 1_000) -> None:
-        self.facts = HostFacts("crun", "1", "v2", True, cpus, memory_bytes, "boot-1")
+        self.facts = HostFacts(
+            "crun", "1", "v2", True, cpus, memory_bytes, "boot-1", disk_bytes=64 << 30, network=True, idmap=True
+        )
+        self.stored: dict[str, ImageState] = {}  # an image that isn't here is absent
+        self.kept: dict[tuple[str, str], DiskState] = {}
+        self.checked: Checked = Checked(True, "")  # for runs without `checks` of their own
         self.runs: dict[str, FakeRun] = {}
         self.calls: list[tuple[str, str]] = []
         self.away = False
@@ -75,14 +93,39 @@ class FakeSandbox:
         self._called("start", request.run)
         if self.refuse_start is not None:
             raise self.refuse_start
+        found = self.runs.get(request.run)
+        if found is not None and found.state.phase == "held":
+            if found.request == request:
+                self.calls.append(("started", request.run))
+                found.state = replace(found.state, phase="running", started_unix_nano=self.wall_nano)
+                return found.state
+            self.runs.pop(request.run)
         if request.run not in self.runs:
             self.calls.append(("started", request.run))
-            self._next_pid += 1
-            state = RunState(request.run, request.tenant, "running", self._next_pid, None, False, self.wall_nano, 0)
-            log = self._directory / f"{request.run}.log"
-            log.write_bytes(b"")
-            self.runs[request.run] = FakeRun(request, state, log)
+            self._make(request, "running")
         return self.runs[request.run].state
+
+    async def hold(self, request: JobRequest) -> RunState:
+        self._called("hold", request.run)
+        if self.refuse_start is not None:
+            raise self.refuse_start
+        if request.run not in self.runs:
+            self._make(request, "held")
+        return self.runs[request.run].state
+
+    def _make(self, request: JobRequest, phase: Phase) -> None:
+        if request.image != "host" and self._image(request.image).state != "ready":
+            raise RefusedError("NOT_FOUND", f"image {request.image} is not ready")
+        self._next_pid += 1
+        state = RunState(request.run, request.tenant, phase, self._next_pid, None, False, self.wall_nano, 0)
+        log = self._directory / f"{request.run}.log"
+        log.write_bytes(b"")
+        reach = request.network.reach if request.network else None
+        self.runs[request.run] = FakeRun(request, state, log, reach=reach)
+        if request.disk_bytes:
+            owner = (request.tenant, request.job)
+            had = self.kept.get(owner, DiskState(*owner, 0)).disk_bytes
+            self.kept[owner] = DiskState(*owner, max(request.disk_bytes, had))
 
     async def list_runs(self) -> tuple[RunState, ...]:
         self._called("list")
@@ -95,7 +138,7 @@ class FakeSandbox:
     async def watch(self, run: str) -> tuple[RunState, int | None]:
         self._called("watch", run)
         found = self._find(run)
-        if found.state.phase != "running":
+        if found.state.phase not in ("running", "held"):
             return found.state, None
         reader, writer = os.pipe()
         found.watchers.append(writer)
@@ -104,7 +147,23 @@ class FakeSandbox:
     async def signal(self, run: str, name: str) -> None:
         self._called(f"signal {name}", run)
         if self._find(run).state.phase == "running" and (name == "KILL" or run not in self.deaf):
-            self.end(run, 137 if name == "KILL" else 143)
+            self.end(run, 128 + signal.Signals[f"SIG{name}"])
+
+    async def check(self, run: str) -> Checked:
+        self._called("check", run)
+        found = self._find(run)
+        if found.request.check is None or found.state.phase != "running":
+            raise RefusedError("CONFLICT", f"run {run} has no check")
+        if not found.checks:
+            return self.checked
+        return found.checks.pop(0) if len(found.checks) > 1 else found.checks[0]
+
+    async def reach(self, run: str, reach: Reach) -> None:
+        self._called("reach", run)
+        found = self._find(run)
+        if found.request.network is None:
+            raise RefusedError("CONFLICT", f"run {run} has no network")
+        found.reach = reach
 
     async def usage(self, run: str) -> Usage:
         self._called("usage", run)
@@ -119,3 +178,31 @@ class FakeSandbox:
         if self._find(run).state.phase == "running":
             raise RefusedError("CONFLICT", f"run {run} is running")
         self.runs.pop(run).log.unlink()
+
+    def _image(self, image: str) -> ImageState:
+        return self.stored.get(image, ImageState(image, "absent"))
+
+    async def image(self, image: str) -> ImageState:
+        self._called("image", image)
+        return self._image(image)
+
+    async def images(self) -> tuple[ImageState, ...]:
+        self._called("images")
+        return tuple(self.stored.values())
+
+    async def remove_image(self, image: str) -> None:
+        self._called("remove-image", image)
+        if any(run.request.image == image and run.state.phase in ("running", "held") for run in self.runs.values()):
+            raise RefusedError("CONFLICT", f"image {image} is in use")
+        self.stored.pop(image, None)
+
+    async def disks(self) -> tuple[DiskState, ...]:
+        self._called("disks")
+        return tuple(self.kept.values())
+
+    async def remove_disk(self, tenant: str, job: str) -> None:
+        self._called("remove-disk", f"{tenant}/{job}")
+        used = (run.request for run in self.runs.values() if run.state.phase in ("running", "held"))
+        if any((one.tenant, one.job) == (tenant, job) and one.disk_bytes for one in used):
+            raise RefusedError("CONFLICT", f"the disk of {tenant}/{job} is in use")
+        self.kept.pop((tenant, job), None)
