@@ -10,9 +10,29 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import AwayError, EdgeError, RefusedError, StorageError
-from agent.launcher.protocol import MAX_PACKET, HostFacts, ImageState, JobRequest, RunState, Signal, Usage, to_json
+from agent.launcher.protocol import (
+    MAX_PACKET,
+    Checked,
+    CheckRequest,
+    Destination,
+    DiskState,
+    HostFacts,
+    ImageState,
+    JobRequest,
+    NetworkRequest,
+    Phase,
+    PublishedPort,
+    Reach,
+    RunState,
+    Signal,
+    Usage,
+    to_json,
+)
 
-__all__ = ["HostFacts", "ImageState", "JobRequest", "RunState", "Sandbox", "Signal", "Usage"]
+__all__ = [
+    "CheckRequest", "Checked", "Destination", "DiskState", "HostFacts", "ImageState", "JobRequest", "NetworkRequest",
+    "Phase", "PublishedPort", "Reach", "RunState", "Sandbox", "Signal", "Usage",
+]  # fmt: skip
 
 # A start waits for the kernel to make seven namespaces on a slow, busy box; the launcher itself gives up after 60 s.
 _ANSWER_SECONDS = 90.0

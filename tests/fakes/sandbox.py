@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import AwayError, RefusedError
-from agent.launcher.protocol import Phase
 from agent.sandbox import (
     Checked,
     DiskState,
     HostFacts,
     ImageState,
     JobRequest,
+    Phase,
     Reach,
     RunState,
     Usage,
@@ -54,7 +54,7 @@ class FakeSandbox:
 
     # --- the test's side ---
 
-    def end(self, run: str, exit_code: int = 0, *, oom: bool = False, phase: str = "ended") -> None:
+    def end(self, run: str, exit_code: int = 0, *, oom: bool = False, phase: Phase = "ended") -> None:
         found = self.runs[run]
         found.state = replace(
             found.state,
