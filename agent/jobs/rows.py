@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from agent.jobs.budget import Spending
 from agent.jobs.job import Job
 from agent.jobs.metering import Meter, Reading
-from agent.model import Event, JobState, UsageSample
+from agent.model import ChainLink, Event, JobState, UsageSample, UsageSeal
 from agent.spec import JobKind, JobSpec, Limits, RestartMode, RestartPolicy
 
 _Raw = Mapping[str, Any]
@@ -36,16 +37,31 @@ def meter_from_json(text: str) -> Meter:
     return Meter(**_with(json.loads(text), last=_reading))
 
 
-def body_to_json(body: Event | UsageSample) -> str:
+def spending_to_json(spending: Spending) -> str:
+    return _dump(asdict(spending))
+
+
+def spending_from_json(text: str) -> Spending:
+    return Spending(**json.loads(text))
+
+
+def body_to_json(body: Event | UsageSample | UsageSeal) -> str:
     if isinstance(body, UsageSample):
         return _dump({"usage": {**asdict(body), "chain_hash": body.chain_hash.hex()}})
+    if isinstance(body, UsageSeal):
+        heads = [(link.tenant, link.chain_index, link.chain_hash.hex()) for link in body.heads]
+        return _dump({"seal": [heads, body.certificate_der.hex(), body.signature.hex()]})
     return _dump({"event": asdict(body)})
 
 
-def body_from_json(text: str) -> Event | UsageSample:
+def body_from_json(text: str) -> Event | UsageSample | UsageSeal:
     raw = json.loads(text)
     if "usage" in raw:
         return UsageSample(**_with(raw["usage"], chain_hash=bytes.fromhex))
+    if "seal" in raw:
+        heads, certificate, signature = raw["seal"]
+        links = tuple(ChainLink(tenant, index, bytes.fromhex(hash_)) for tenant, index, hash_ in heads)
+        return UsageSeal(links, bytes.fromhex(certificate), bytes.fromhex(signature))
     return Event(**_with(raw["event"], state=_state))
 
 

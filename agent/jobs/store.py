@@ -12,15 +12,17 @@ from typing import TypeVar
 
 from agent.errors import ConfigError, CorruptError, StorageError
 from agent.jobs import rows
+from agent.jobs.budget import Spending
 from agent.jobs.job import Job
 from agent.jobs.metering import ChainHead, Meter
-from agent.model import Event, UsageSample
+from agent.model import Event, UsageSample, UsageSeal
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 _SCHEMAS = Path(__file__).parent
 _T = TypeVar("_T")
+Reported = Event | UsageSample | UsageSeal
 
 
 @dataclass(slots=True)
@@ -30,11 +32,12 @@ class Change:
     jobs: dict[str, Job | None] = field(default_factory=dict[str, Job | None])
     meters: dict[str, Meter | None] = field(default_factory=dict[str, Meter | None])
     heads: dict[str, ChainHead] = field(default_factory=dict[str, ChainHead])
-    outbox: list[Event | UsageSample] = field(default_factory=list[Event | UsageSample])
+    outbox: list[Reported] = field(default_factory=list[Reported])
     boot_id: str | None = None
+    spending: dict[str, Spending] = field(default_factory=dict[str, Spending])
 
     def is_empty(self) -> bool:
-        return not (self.jobs or self.meters or self.heads or self.outbox) and self.boot_id is None
+        return not (self.jobs or self.meters or self.heads or self.spending or self.outbox) and self.boot_id is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Snapshot:
     meters: dict[str, Meter]
     heads: dict[str, ChainHead]
     boot_id: str
+    spending: dict[str, Spending] = field(default_factory=dict[str, Spending])
 
 
 @contextmanager
@@ -76,7 +80,7 @@ class JobStore:
         """All of it is on disk, or none of it."""
         await self._do(lambda: self._commit(change))
 
-    async def unsent(self, limit: int) -> tuple[int, Sequence[Event | UsageSample]]:
+    async def unsent(self, limit: int) -> tuple[int, Sequence[Reported]]:
         """The oldest of the outbox, and the id to hand to `sent` once they are in the spool."""
         return await self._do(lambda: self._unsent(limit))
 
@@ -130,6 +134,7 @@ class JobStore:
             jobs={id_: rows.job_from_json(text) for id_, text in db.execute("SELECT id, job_json FROM job")},
             meters={run: rows.meter_from_json(text) for run, text in db.execute("SELECT run, meter_json FROM meter")},
             heads={t: ChainHead(i, h) for t, i, h in db.execute("SELECT tenant, last_index, last_hash FROM chain")},
+            spending={t: rows.spending_from_json(text) for t, text in db.execute("SELECT * FROM spending")},
             boot_id=dict(db.execute("SELECT key, value FROM meta")).get("boot_id", ""),
         )
 
@@ -148,12 +153,14 @@ class JobStore:
                     db.execute("INSERT OR REPLACE INTO meter VALUES (?, ?)", (run, rows.meter_to_json(meter)))
             for tenant, head in change.heads.items():
                 db.execute("INSERT OR REPLACE INTO chain VALUES (?, ?, ?)", (tenant, head.index, head.hash))
+            for tenant, spending in change.spending.items():
+                db.execute("INSERT OR REPLACE INTO spending VALUES (?, ?)", (tenant, rows.spending_to_json(spending)))
             for body in change.outbox:
                 db.execute("INSERT INTO outbox (body_json) VALUES (?)", (rows.body_to_json(body),))
             if change.boot_id is not None:
                 db.execute("INSERT OR REPLACE INTO meta VALUES ('boot_id', ?)", (change.boot_id,))
 
-    def _unsent(self, limit: int) -> tuple[int, Sequence[Event | UsageSample]]:
+    def _unsent(self, limit: int) -> tuple[int, Sequence[Reported]]:
         found = self._opened().execute("SELECT id, body_json FROM outbox ORDER BY id LIMIT ?", (limit,)).fetchall()
         return (found[-1][0] if found else 0), [rows.body_from_json(text) for _, text in found]
 
