@@ -14,6 +14,7 @@ CENTRAL, OPERATOR, LOCAL = "central", "operator", "local"
 EVERYBODY = frozenset({CENTRAL, OPERATOR, LOCAL})
 
 _LINES_BYTES = 64 * 1024
+_MESSAGE_BYTES = 1024
 _REPLY_BYTES = 180 * 1024  # below the tunnel's bound of 192 KiB
 
 
@@ -74,22 +75,33 @@ async def _get_node(sources: Sources, _: Message) -> AsyncIterator[Message]:
 
 
 async def _list_jobs(sources: Sources, _: Message) -> AsyncIterator[Message]:
-    yield agent_pb2.ListJobsResponse(
-        jobs=[
-            agent_pb2.Job(
-                id=job.id,
-                generation=job.generation,
-                tenant=job.tenant,
-                state=f"JOB_STATE_{job.state.name}",
-                reason=job.reason,
-                attempt=job.attempt,
-                exit_code=job.exit_code,
-                pid=job.pid,
-                started_unix_nano=job.started_unix_nano,
-                ended_unix_nano=job.ended_unix_nano,
-            )
-            for job in sources.jobs()
-        ]
+    reply = agent_pb2.ListJobsResponse()
+    size = 0
+    for view in sources.jobs():
+        job = _job(view)
+        if size > _REPLY_BYTES // 2:  # every job, if need be without the words for people
+            job.ClearField("message")
+            job.ClearField("image")
+        reply.jobs.append(job)
+        size += job.ByteSize() + 4
+    yield reply
+
+
+def _job(view: JobView) -> agent_pb2.Job:
+    return agent_pb2.Job(
+        id=view.id,
+        generation=view.generation,
+        tenant=view.tenant,
+        state=f"JOB_STATE_{view.state.name}",
+        reason=view.reason,
+        attempt=view.attempt,
+        exit_code=view.exit_code,
+        pid=view.pid,
+        started_unix_nano=view.started_unix_nano,
+        ended_unix_nano=view.ended_unix_nano,
+        message=view.message.encode(errors="replace")[:_MESSAGE_BYTES].decode(errors="ignore"),
+        health=f"HEALTH_{view.health.name}" if view.health else None,
+        image=view.image,
     )
 
 

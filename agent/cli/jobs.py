@@ -20,18 +20,20 @@ def run(args: argparse.Namespace) -> int:
         document(reply)
         return 0
     table(
-        ("JOB", "TENANT", "GEN", "STATE", "REASON", "RUN", "EXIT", "PID", "SINCE"),
+        ("JOB", "TENANT", "GEN", "STATE", "HEALTH", "REASON", "RUN", "EXIT", "PID", "SINCE", "MESSAGE"),
         [
             (
                 job.id,
                 job.tenant,
                 job.generation,
                 record_pb2.JobState.Name(job.state).removeprefix("JOB_STATE_").lower().replace("_", "-"),
+                agent_pb2.Job.Health.Name(job.health).removeprefix("HEALTH_").lower() if job.health else "-",
                 job.reason or "-",
                 job.attempt,
                 job.exit_code if job.HasField("exit_code") else "-",
                 job.pid or "-",
                 moment(job.ended_unix_nano or job.started_unix_nano),
+                job.message or "-",
             )
             for job in reply.jobs
         ],
