@@ -6,6 +6,7 @@ Each method changes the book and notes the change; it returns the actions that m
 from collections.abc import Iterator
 
 from agent.jobs import admission, machine, metering
+from agent.jobs.admission import Account, Refusal
 from agent.jobs.job import (
     HOLDS_ROOM,
     Action,
@@ -20,6 +21,7 @@ from agent.jobs.job import (
 )
 from agent.jobs.metering import ChainHead, Meter, Reading
 from agent.jobs.reconcile import reconcile
+from agent.jobs.room import Capacity, Holder
 from agent.jobs.store import Change, Snapshot
 from agent.model import Event as Report
 from agent.model import JobState, JobView
@@ -97,14 +99,14 @@ class Book:
             self._change.jobs[job_id] = None
         return actions
 
-    def admit(self, desired: Desired, capacity: admission.Capacity, at: float) -> Actions:
+    def admit(self, desired: Desired, capacity: Capacity, at: float) -> Actions:
         """Start what waits and has room, in the order of the desired state."""
-        tenants = {tenant.id: tenant for tenant in desired.tenants}
+        tenants = {tenant.id: Account(tenant) for tenant in desired.tenants}
         actions: Actions = []
         for job in self._waiting(desired):
-            holders = [other.spec for other in self.jobs.values() if other.state in HOLDS_ROOM]
-            refusal = admission.refusal(job.spec, holders, tenants, capacity)
-            event = Admitted(at) if refusal is None else Rejected(refusal.reason, refusal.message)
+            holders = [Holder(other.spec) for other in self.jobs.values() if other.state in HOLDS_ROOM]
+            decision = admission.decide(job.spec, holders, tenants, capacity)
+            event = Rejected(decision.reason, decision.message) if isinstance(decision, Refusal) else Admitted(at)
             actions += self.advance(job.spec.id, event)
         return actions
 
