@@ -76,13 +76,20 @@ class MqttConfig:
 
 @dataclass(frozen=True, slots=True)
 class JobsConfig:
-    """[jobs]: the launcher, and what the store keeps for itself."""
+    """[jobs]: the launcher, what the store keeps for itself while central says nothing of it, and how often things are.
+
+    `advertise_interfaces` are those on which published ports are found by DNS-SD; none = all of the store's network.
+    """
 
     enabled: bool = True
     launcher_socket: Path = Path("/run/edge-launcher/launcher.sock")
     reserve_cpu_milli: int = bounds(500, 0, 1024000)
     reserve_memory_bytes: int = bounds(512 << 20, 0, 1 << 50)
+    reserve_disk_bytes: int = bounds(4 << 30, 0, 1 << 50)
     usage_interval_seconds: float = bounds(60.0, 0.5, 3600.0)
+    seal_interval_seconds: float = bounds(600.0, 1.0, 86400.0)
+    name_refresh_seconds: float = bounds(60.0, 1.0, 3600.0)
+    advertise_interfaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
