@@ -1,13 +1,12 @@
 import os
 import pwd
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from agent.launcher.policy import Policy, PolicyError, check, parse, read
+from agent.launcher.policy import Policy, PolicyError, check, check_image, parse, read
 from agent.launcher.protocol import LauncherError
-from tests.fakes.launcher import REQUEST
+from tests.fakes.launcher import FULL
 
 
 def test_a_file_gives_a_policy(tmp_path: Path) -> None:
@@ -30,10 +29,21 @@ def test_a_user_is_looked_up() -> None:
         ({"agent_user": 5}, "agent_user: must be the name of a user"),
         ({"agent_uid": True}, "agent_uid: must be an integer in 0.."),
         ({"agent_uid": -1}, "agent_uid: must be an integer in 0.."),
-        ({"agent_uid": 1, "max_runs": 0}, "max_runs: must be an integer in 1..128"),
+        ({"agent_uid": 1, "max_runs": 0}, "max_runs: must be an integer in 1..512"),
         ({"agent_uid": 1, "max_memory_bytes": "1G"}, "max_memory_bytes: must be an integer"),
         ({"agent_uid": 1, "images": ["host", "x"]}, "images: must be a list"),
+        ({"agent_uid": 1, "images": "host"}, "images: must be a list"),
+        ({"agent_uid": 1, "images": [["host"]]}, "images: must be a list"),
         ({"agent_uid": 1, "runtime": "podman"}, "runtime: must be"),
+        ({"agent_uid": 1, "image_dir": "images"}, "image_dir: must be"),
+        ({"agent_uid": 1, "network": "10.0.0.1/16"}, "network: must be"),
+        ({"agent_uid": 1, "network": "10.0.0.0/22"}, "network: must be true, false or an IPv4 network of /8../21"),
+        ({"agent_uid": 1, "network": 1}, "network: must be"),
+        ({"agent_uid": 1, "egress": "no"}, "egress: must be"),
+        ({"agent_uid": 1, "publish_ports": "80"}, "publish_ports: must be"),
+        ({"agent_uid": 1, "publish_ports": ["90-80"]}, "publish_ports: must be"),
+        ({"agent_uid": 1, "publish_ports": ["0"]}, "publish_ports: must be"),
+        ({"agent_uid": 1, "publish_ports": ["65536"]}, "publish_ports: must be"),
     ],
 )
 def test_a_wrong_key_stops_the_start_with_its_name(raw: dict[str, object], says: str) -> None:
@@ -53,6 +63,10 @@ def test_without_a_readable_file_nobody_may_call(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("policy", "field"),
     [
+        (Policy(0, max_disk_bytes=(8 << 20) - 1), "disk_bytes"),
+        (Policy(0, network=""), "network"),
+        (Policy(0, egress=False), "destinations"),
+        (Policy(0, publish_ports=((20081, 20089),)), "publish"),
         (Policy(0, max_cpu_milli=499), "cpu_milli"),
         (Policy(0, max_memory_bytes=(64 << 20) - 1), "memory_bytes"),
         (Policy(0, images=()), "image"),
@@ -60,6 +74,24 @@ def test_without_a_readable_file_nobody_may_call(tmp_path: Path) -> None:
 )
 def test_root_has_the_last_word_on_limits(policy: Policy, field: str) -> None:
     with pytest.raises(LauncherError) as refused:
-        check(policy, REQUEST)
+        check(policy, FULL)
     assert (refused.value.code, refused.value.field) == ("not-allowed", field)
-    check(Policy(0), replace(REQUEST))
+    check(Policy(0), FULL)
+
+
+def test_images_by_digest_are_allowed_by_root_alone() -> None:
+    image = "sha256:" + "a" * 64
+    with pytest.raises(LauncherError, match="image: one of host"):
+        check_image(Policy(0), image)
+    check_image(Policy(0, images=("oci",)), image)
+    with pytest.raises(LauncherError, match="image: one of oci"):
+        check_image(Policy(0, images=("oci",)), "host")
+
+
+def test_a_network_is_the_usual_one_another_or_none() -> None:
+    found = [parse({"agent_uid": 1, "network": value}, "f").network for value in (True, "172.30.0.0/16", False)]
+    assert found == ["10.222.0.0/16", "172.30.0.0/16", ""]
+
+
+def test_ports_are_single_or_from_first_to_last() -> None:
+    assert parse({"agent_uid": 1, "publish_ports": ["80", "9000-9010"]}, "f").publish_ports == ((80, 80), (9000, 9010))
