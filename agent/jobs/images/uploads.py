@@ -1,0 +1,173 @@
+"""Image archives that are pushed piece by piece, over a WAN that breaks: what has arrived stays arrived."""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+import shutil
+from pathlib import Path
+
+from agent.errors import EdgeError, RefusedError, StorageError
+from agent.jobs.images.blobs import Blobs, in_thread
+from agent.jobs.images.manifest import check_platform, check_size
+from agent.jobs.images.skopeo import Skopeo
+from agent.jobs.images.sources import gather
+
+log = logging.getLogger(__name__)
+
+MAX_PIECE_BYTES = 128 * 1024
+_MOST_UPLOADS = 4
+_READ_BYTES = 4 << 20
+
+
+class Uploads:
+    """An archive is a file named by its sha256, as long as what has arrived of it."""
+
+    def __init__(self, directory: Path, blobs: Blobs, skopeo: Skopeo, machine: str, most_bytes: int) -> None:
+        self._directory, self._blobs, self._skopeo = directory, blobs, skopeo
+        self._machine, self._most_bytes = machine, most_bytes
+        self._whole: asyncio.Queue[str] = asyncio.Queue()
+        self._waiting: set[str] = set()
+        self._refused: dict[str, EdgeError] = {}
+        self._writing = asyncio.Lock()
+
+    def prepare(self) -> None:
+        """Raises OSError."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in self._directory.glob("*.unpacked"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    @property
+    def busy(self) -> bool:
+        """An archive is becoming an image: blobs appear that belong to none yet."""
+        return bool(self._waiting)
+
+    async def put(self, sha256: bytes, total_bytes: int, offset: int, data: bytes) -> int:
+        """Bytes that have arrived and are durable; once that is all of them, `run` makes an image of them.
+
+        Raises RefusedError: a bound, an offset beyond or before what has arrived, an archive that was no image (once;
+        it is then forgotten and may be pushed anew). Raises StorageError.
+        """
+        if len(sha256) != 32:
+            raise RefusedError("BAD_REQUEST", f"archive_sha256 has 32 bytes, not {len(sha256)}")
+        if not 1 <= total_bytes <= self._most_bytes:
+            raise RefusedError(
+                "NO_ROOM", f"an archive of {total_bytes} bytes: 1..{self._most_bytes} ([images] max_image_bytes)"
+            )
+        if len(data) > MAX_PIECE_BYTES:
+            raise RefusedError("BAD_REQUEST", f"a piece has at most {MAX_PIECE_BYTES} bytes, not {len(data)}")
+        name = sha256.hex()
+        async with self._writing:
+            if (refused := self._refused.pop(name, None)) is not None:
+                raise refused
+            received = await self._append(name, total_bytes, offset, data)
+        if received == total_bytes and name not in self._waiting:
+            self._waiting.add(name)
+            self._whole.put_nowait(name)
+        return received
+
+    async def _append(self, name: str, total_bytes: int, offset: int, data: bytes) -> int:
+        path = self._directory / name
+        received = path.stat().st_size if path.exists() else 0
+        if received > total_bytes:
+            raise RefusedError("BAD_REQUEST", f"{received} bytes of this archive are here, more than {total_bytes}")
+        if not data:
+            return received
+        if offset != received:
+            raise RefusedError("CONFLICT", f"{received} bytes have arrived: send from there, not from {offset}")
+        if offset + len(data) > total_bytes:
+            raise RefusedError("BAD_REQUEST", f"bytes beyond the archive's {total_bytes}")
+        if received == 0:
+            self._admit(total_bytes)
+        try:
+            await in_thread(_write, path, offset, data)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.truncate(path, received)
+            raise StorageError(f"{path}: {error.strerror}") from error
+        return received + len(data)
+
+    def _admit(self, total_bytes: int) -> None:
+        under_way = [path for path in self._directory.iterdir() if path.is_file()]
+        if len(under_way) >= _MOST_UPLOADS:
+            # The one that moved last the longest ago was given up by whoever pushed it.
+            oldest = min(under_way, key=lambda path: path.stat().st_mtime)
+            if oldest.name in self._waiting:
+                raise RefusedError("NO_ROOM", f"{_MOST_UPLOADS} archives are being pushed at once")
+            oldest.unlink()
+        self._blobs.check_room(3 * total_bytes)  # the archive, unpacked by skopeo, and as blobs
+
+    async def run(self) -> None:
+        """Makes images of whole archives, one after the other, until cancelled."""
+        while True:
+            name = await self._whole.get()
+            try:
+                digest = await self._convert(name)
+            except EdgeError as error:
+                log.warning("pushed archive refused", extra={"archive": name, "reason": error})
+                self._refused[name] = error
+                if not isinstance(error, StorageError):
+                    (self._directory / name).unlink(missing_ok=True)
+            else:
+                log.info("image pushed", extra={"archive": name, "image": digest})
+                (self._directory / name).unlink(missing_ok=True)
+            finally:
+                self._waiting.discard(name)
+
+    async def _convert(self, name: str) -> str:
+        archive, place = self._directory / name, self._directory / f"{name}.unpacked"
+        if await _sha256(archive) != name:
+            raise RefusedError("BAD_REQUEST", "the archive does not have the sha256 that was announced; push it anew")
+        try:
+            place.mkdir(mode=0o700)
+            await self._skopeo.convert(archive, place, archive.stat().st_size)
+            digest = await gather(place / "layout", self._blobs)
+        except OSError as error:
+            raise StorageError(f"{error.filename}: {error.strerror}") from error
+        finally:
+            await in_thread(shutil.rmtree, place, ignore_errors=True)
+        self._check(digest)
+        self._blobs.resolve(digest.removeprefix("sha256:"), digest)
+        self._blobs.resolve(name, digest)
+        return digest
+
+    def _check(self, digest: str) -> None:
+        manifest = self._blobs.image(digest)
+        config = self._blobs.manifest(f"sha256:{manifest.config.hex}") if manifest else None
+        if manifest is None or config is None:
+            raise RefusedError("BAD_REQUEST", "the archive's configuration is too big")
+        try:
+            check_size(manifest, self._most_bytes)
+            check_platform(config, self._machine)
+        except RefusedError:
+            self._blobs.drop(digest)
+            raise
+
+    def forget_older(self, unix_seconds: float) -> None:
+        """Remove what nobody has added to since then."""
+        for path in self._directory.iterdir():
+            if path.is_file() and path.name not in self._waiting and path.stat().st_mtime < unix_seconds:
+                path.unlink(missing_ok=True)
+
+
+def _write(path: Path, offset: int, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        written = 0
+        while written < len(data):
+            written += os.pwrite(fd, data[written:], offset + written)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+async def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while data := await in_thread(file.read, _READ_BYTES):
+                await in_thread(digest.update, data)
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from error
+    return digest.hexdigest()
