@@ -5,7 +5,7 @@ Each method changes the book and notes the change; it returns the actions that m
 
 from collections.abc import Iterator
 
-from agent.jobs import admission, machine, metering
+from agent.jobs import admission, machine, metering, moves
 from agent.jobs.admission import Account, Refusal
 from agent.jobs.job import (
     HOLDS_ROOM,
@@ -91,7 +91,7 @@ class Book:
         for spec in plan.create:
             job = Job(spec)
             self._put(job)
-            self._change.outbox.append(machine.report(job))
+            self._change.outbox.append(moves.report(job))
         for job_id, event in plan.advance:
             actions += self.advance(job_id, event)
         for job_id in plan.forget:
@@ -113,7 +113,7 @@ class Book:
     def adopt(self, job: Job) -> Actions:
         """Take over a job whose run was found though the book knew nothing of it: its database was lost."""
         self._put(job)
-        self._change.outbox.append(machine.report(job))
+        self._change.outbox.append(moves.report(job))
         return [(job.spec.id, action) for action in machine.resume(job)]
 
     def resume(self) -> Actions:

@@ -5,102 +5,107 @@ Timers are not commands: `due(job)` reads them from the job, so that they surviv
 
 from dataclasses import replace
 
-from agent.jobs import restart
 from agent.jobs.job import (
-    FINAL,
     LIVE,
     Action,
-    Admitted,
-    Command,
     DeadlineReached,
     Event,
     Exited,
     GraceOver,
+    Healthy,
+    HealthyDue,
     HostRebooted,
+    ImageEvent,
     Job,
     Kill,
     LostRun,
-    Rejected,
-    RemoveRun,
-    Replaced,
+    Prepare,
+    Prepared,
+    PrepareFailed,
+    Progress,
     RetryDue,
-    Returned,
     RunEvent,
     Started,
     StartFailed,
     StartRun,
     Stop,
-    StopAsked,
+    TimeEvent,
+    Unhealthy,
     WatchRun,
-    Withdrawn,
 )
-from agent.model import Event as Report
-from agent.model import JobState
+from agent.jobs.moves import (
+    Step,
+    begin,
+    fallback,
+    over,
+    prove,
+    report,
+    roll_back,
+    start,
+    stop,
+    stop_and_roll_back,
+)
+from agent.jobs.wishes import takes_place, wish
+from agent.model import Health, JobState
 from agent.spec import JobKind, JobSpec
 
-Step = tuple[Job, tuple[Command, ...]]
+_STARTED = frozenset({JobState.STARTING, JobState.RUNNING})
+_ON_TRIAL = frozenset({JobState.PREPARING, JobState.STARTING, JobState.RUNNING, JobState.BACKING_OFF})
+_DUE: dict[JobState, type[RetryDue | DeadlineReached | GraceOver]] = {
+    JobState.BACKING_OFF: RetryDue,
+    JobState.RUNNING: DeadlineReached,
+    JobState.STOPPING: GraceOver,
+}
+
+Timer = tuple[float, type[RetryDue | DeadlineReached | GraceOver | HealthyDue]]
 
 
 def step(job: Job, event: Event) -> Step:
     """Advance `job`. An event that makes no sense in this state, or speaks of another run, changes nothing.
 
-    Every change of state or reason ends with a Report of it.
+    Every change of state, reason or health ends with a Report of it.
     """
     if isinstance(event, RunEvent):
         after, commands = _run_event(job, event) if event.run == job.run else (job, ())
-    elif isinstance(event, RetryDue | DeadlineReached | GraceOver | HostRebooted):
+    elif isinstance(event, ImageEvent):
+        after, commands = _image_event(job, event)
+    elif isinstance(event, TimeEvent):
         after, commands = _time_event(job, event)
     else:
-        after, commands = _wish(job, event)
-    if (after.state, after.reason, after.spec.generation) != (job.state, job.reason, job.spec.generation):
+        after, commands = wish(job, event)
+    if _told(after) != _told(job):
         commands = (*commands, report(after))
     return after, commands
 
 
-def due(job: Job) -> tuple[float, type[RetryDue | DeadlineReached | GraceOver]] | None:
-    """The job's timer: when it ends and the event that it then is."""
-    if job.due_at is None:
-        return None
-    match job.state:
-        case JobState.BACKING_OFF:
-            return job.due_at, RetryDue
-        case JobState.RUNNING:
-            return job.due_at, DeadlineReached
-        case JobState.STOPPING:
-            return job.due_at, GraceOver
-        case _:
-            return None
+def due(job: Job) -> Timer | None:
+    """The job's next timer: when it ends and the event that it then is."""
+    timers: list[Timer] = []
+    if job.due_at is not None and job.state in _DUE:
+        timers.append((job.due_at, _DUE[job.state]))
+    if job.healthy_by is not None and job.state in _ON_TRIAL:
+        timers.append((job.healthy_by, HealthyDue))
+    return min(timers, key=lambda timer: timer[0]) if timers else None
 
 
 def resume(job: Job) -> tuple[Action, ...]:
     """What to order again after a crash of the agent, which nobody knows how far it came. All are idempotent."""
+    coming = (Prepare(job.successor),) if job.successor is not None else ()
     match job.state:
+        case JobState.PREPARING:
+            return (Prepare(job.spec),)
         case JobState.STARTING:
-            return (StartRun(job.run, job.spec, job.image),)
+            return (StartRun(job.run, job.spec, job.image), *coming)
         case JobState.RUNNING:
-            return (WatchRun(job.run),)
+            return (WatchRun(job.run), *coming)
         case JobState.STOPPING:
             return (WatchRun(job.run), Kill(job.run) if job.killed else Stop(job.run, job.spec.stop_signal))
         case _:
             return ()
 
 
-def report(job: Job) -> Report:
-    return Report(
-        kind="job.state",
-        tenant=job.spec.tenant,
-        job=job.spec.id,
-        generation=job.spec.generation,
-        attempt=job.attempt,
-        state=job.state,
-        reason=job.reason,
-        message=job.message,
-        exit_code=job.exit_code,
-    )
-
-
-def run_name(spec: JobSpec, attempt: int) -> str:
-    return f"{spec.id}.{spec.generation}.{attempt}"
+def _told(job: Job) -> tuple[JobState, str, int, Health]:
+    return job.state, job.reason, job.spec.generation, job.health
 
 
 # --- what the launcher says ----------------------------------------------------------------------
@@ -115,11 +120,17 @@ def _run_event(job: Job, event: RunEvent) -> Step:
         case Exited():
             job = replace(job, exit_code=event.exit_code, ended_unix_nano=event.ended_unix_nano)
             reason, message = _ending(job, event)
-            return _over(job, event.at, reason, message, ok=event.exit_code == 0 and not event.oom)
+            return over(job, event.at, reason, message, ok=event.exit_code == 0 and not event.oom)
         case StartFailed():
-            return _over(job, event.at, "start-failed", event.message)
+            return over(job, event.at, "start-failed", event.message)
         case LostRun():
-            return _over(job, event.at, "lost", "nobody saw the run end")
+            return over(job, event.at, "lost", "nobody saw the run end")
+        case Healthy():
+            return (replace(prove(job), health=Health.HEALTHY), ()) if job.state is JobState.RUNNING else (job, ())
+        case Unhealthy():
+            if job.state is not JobState.RUNNING:
+                return job, ()
+            return stop(replace(job, health=Health.UNHEALTHY), event.at, "unhealthy", event.message)
 
 
 def _started(job: Job, event: Started) -> Step:
@@ -128,7 +139,16 @@ def _started(job: Job, event: Started) -> Step:
     if job.state is not JobState.STARTING:  # seen again after a restart, or while it is being stopped
         return job, watch
     deadline = job.spec.deadline_seconds
-    return replace(job, state=JobState.RUNNING, due_at=event.at + deadline if deadline else None), watch
+    job = replace(job, state=JobState.RUNNING, due_at=event.at + deadline if deadline else None)
+    return (_unchecked(job, event.at) if job.spec.health is None else replace(job, health=Health.STARTING)), watch
+
+
+def _unchecked(job: Job, at: float) -> Job:
+    """Without a check a generation proves itself by running: for healthy_seconds, each run anew."""
+    proven = job.proven is not None and job.proven.generation == job.spec.generation
+    if job.spec.kind is not JobKind.SERVICE or proven:
+        return job
+    return replace(job, healthy_by=at + job.spec.healthy_seconds) if job.spec.healthy_seconds else prove(job)
 
 
 def _ending(job: Job, event: Exited) -> tuple[str, str]:
@@ -141,170 +161,80 @@ def _ending(job: Job, event: Exited) -> tuple[str, str]:
     return "completed", ""
 
 
-def _over(job: Job, at: float, reason: str, message: str, *, ok: bool = False) -> Step:
-    """The run is over, however it came to be."""
-    asked_to_stop = job.state is JobState.STOPPING
-    job = replace(job, pid=0, due_at=None, killed=False)
-    if not asked_to_stop:
-        return _restart_or_end(job, at, reason, message, ok=ok)
-    if job.successor is not None:
-        ended = replace(job, state=JobState.FINISHED)
-        return _fresh(job, job.successor), (report(ended),)
-    match job.reason:
-        case "withdrawn":
-            return _leave(job)
-        case "deadline":
-            return replace(job, state=JobState.FAILED), ()
-        case _ if job.spec.kind is JobKind.BATCH:
-            return replace(job, state=JobState.FAILED, message="stopped before its end"), ()
-        case _:
-            return _restart_or_end(job, at, "stopped", "", ok=True)
+# --- what is heard of images ---------------------------------------------------------------------
 
 
-def _restart_or_end(job: Job, at: float, reason: str, message: str, *, ok: bool) -> Step:
-    job = replace(job, reason=reason, message=message)
-    if restart.wanted(job.spec, ok=ok):
-        recent = restart.recent(job.spec.restart, job.starts, at)
-        if not restart.exhausted(job.spec.restart, recent):
-            wait = restart.backoff_seconds(job.spec.restart, recent)
-            return replace(job, state=JobState.BACKING_OFF, starts=recent, due_at=at + wait), ()
-        bound = f"gave up after {len(recent)} runs in {job.spec.restart.window_seconds} s"
-        job = replace(job, message=f"{message}; {bound}" if message else bound)
-        ok = False
-    if ok:
-        return replace(job, state=JobState.FINISHED), ()
-    return replace(job, state=JobState.LOST if reason in ("lost", "reboot") else JobState.FAILED), ()
+def _image_event(job: Job, event: ImageEvent) -> Step:
+    if job.state is JobState.PREPARING and event.reference == job.spec.image:
+        return _own_image(job, event)
+    successor = job.successor
+    if job.state in _STARTED and successor is not None and event.reference == successor.image:
+        return _image_of_successor(job, successor, event)
+    return job, ()
+
+
+def _own_image(job: Job, event: ImageEvent) -> Step:
+    match event:
+        case Prepared(image=image, at=at):
+            return start(job, at, image)
+        case PrepareFailed(message=message):
+            to = fallback(job)
+            if to is not None:
+                return roll_back(job, to, message, "image-refused")
+            return replace(job, state=JobState.FAILED, reason="image-refused", message=message, healthy_by=None), ()
+        case Progress(message=message):
+            return replace(job, message=message), ()
+
+
+def _image_of_successor(job: Job, successor: JobSpec, event: ImageEvent) -> Step:
+    """The old generation runs on until the image of the new one is here, or is known never to come."""
+    match event:
+        case Progress():
+            return job, ()
+        case PrepareFailed(message=message) if successor.healthy_seconds:
+            refused = replace(Job(successor), state=JobState.FAILED, reason="image-refused", message=message)
+            return replace(job, successor=None, refused=successor.generation), (report(refused),)
+        case Prepared(at=at) | PrepareFailed(at=at):
+            return stop(job, at, "replaced", takes_place(successor))
 
 
 # --- what the clock says -------------------------------------------------------------------------
 
 
-def _time_event(job: Job, event: RetryDue | DeadlineReached | GraceOver | HostRebooted) -> Step:
+def _time_event(job: Job, event: TimeEvent) -> Step:
     match job.state, event:
         case JobState.BACKING_OFF, RetryDue(at=at):
-            return _start(job, at)
+            return begin(job, at)
         case JobState.RUNNING, DeadlineReached(at=at):
-            return _stop(job, at, "deadline", f"ran longer than {job.spec.deadline_seconds} s")
+            return stop(job, at, "deadline", f"ran longer than {job.spec.deadline_seconds} s")
         case JobState.STOPPING, GraceOver() if not job.killed:
             return replace(job, killed=True, due_at=None), (Kill(job.run),)
+        case _, HealthyDue(at=at):
+            return _trial_over(job, at)
         case _, HostRebooted(at=at):
             return _rebooted(job, at)
         case _:
             return job, ()
 
 
+def _trial_over(job: Job, at: float) -> Step:
+    if job.healthy_by is None or job.state not in _ON_TRIAL:
+        return job, ()
+    if job.state is JobState.RUNNING and (job.spec.health is None or job.health is Health.HEALTHY):
+        return prove(job), ()
+    to = fallback(job)
+    if to is None:
+        return replace(job, healthy_by=None), ()
+    why = f"not healthy within {job.spec.healthy_seconds} s"
+    return stop_and_roll_back(job, to, at, why) if job.state in _STARTED else roll_back(job, to, why)
+
+
 def _rebooted(job: Job, at: float) -> Step:
     """Runs made before the reboot count as made at it: a job that takes the box down can't start anew for ever."""
-    job = replace(job, starts=(at,) * len(job.starts))
+    healthy_by = None if job.healthy_by is None else at + job.spec.healthy_seconds
+    job = replace(job, starts=(at,) * len(job.starts), healthy_by=healthy_by)
     if job.state in LIVE:
-        return _over(job, at, "reboot", "the box restarted during the run")
+        return over(job, at, "reboot", "the box restarted during the run")
     if job.state is JobState.BACKING_OFF:
         return replace(job, due_at=at), ()
     return job, ()
-
-
-# --- what people want ----------------------------------------------------------------------------
-
-
-def _wish(job: Job, event: Admitted | Rejected | StopAsked | Withdrawn | Replaced | Returned) -> Step:
-    match event:
-        case Admitted(at=at):
-            return _start(job, at) if job.state in (JobState.PENDING, JobState.REJECTED) else (job, ())
-        case Rejected(reason=reason, message=message):
-            if job.state in (JobState.PENDING, JobState.REJECTED):
-                return replace(job, state=JobState.REJECTED, reason=reason, message=message), ()
-            return job, ()
-        case StopAsked(at=at):
-            return _stop_asked(job, at)
-        case Withdrawn(at=at):
-            return _withdrawn(job, at)
-        case Replaced(spec=spec, at=at):
-            return _replaced(job, spec, at)
-        case Returned(spec=spec):
-            return _returned(job, spec)
-
-
-def _stop_asked(job: Job, at: float) -> Step:
-    if job.state in (JobState.STARTING, JobState.RUNNING):
-        return _stop(job, at, "stopped", "stopped on request")
-    if job.state is JobState.BACKING_OFF and job.spec.kind is JobKind.BATCH:
-        return replace(job, state=JobState.FAILED, reason="stopped", message="stopped on request", due_at=None), ()
-    return job, ()
-
-
-def _withdrawn(job: Job, at: float) -> Step:
-    if job.state in (JobState.STARTING, JobState.RUNNING):
-        return _stop(job, at, "withdrawn", "no longer desired")
-    if job.state is JobState.STOPPING:
-        return replace(job, reason="withdrawn", message="no longer desired", successor=None), ()
-    if job.state in FINAL:
-        return _forget_run(replace(job, gone=True))
-    return _leave(replace(job, reason="withdrawn", message="no longer desired"))
-
-
-def _replaced(job: Job, spec: JobSpec, at: float) -> Step:
-    message = f"generation {spec.generation} takes its place"
-    if job.state in (JobState.STARTING, JobState.RUNNING):
-        job, commands = _stop(job, at, "replaced", message)
-        return replace(job, successor=spec), commands
-    if job.state is JobState.STOPPING:
-        return replace(job, reason="replaced", message=message, successor=spec), ()
-    if job.state is JobState.BACKING_OFF:
-        ended = replace(job, state=JobState.FINISHED, reason="replaced", message=message)
-        return _fresh(job, spec), (report(ended),)
-    return _fresh(job, spec), ()
-
-
-def _returned(job: Job, spec: JobSpec) -> Step:
-    once = spec.kind is JobKind.BATCH and job.attempt > 0
-    if job.state is JobState.STOPPING and job.reason == "withdrawn" and not once:
-        return replace(job, successor=spec), ()
-    if job.state in FINAL and job.gone:
-        return (replace(job, gone=False), ()) if once else (_fresh(job, spec), ())
-    return job, ()
-
-
-# --- moves ---------------------------------------------------------------------------------------
-
-
-def _start(job: Job, at: float) -> Step:
-    """The next attempt. The traces of the run before go only now, so that its log can be read until then."""
-    attempt = job.attempt + 1
-    run = run_name(job.spec, attempt)
-    starting = replace(
-        job,
-        state=JobState.STARTING,
-        reason="",
-        message="",
-        attempt=attempt,
-        run=run,
-        starts=(*restart.recent(job.spec.restart, job.starts, at), at),
-        due_at=None,
-        killed=False,
-        pid=0,
-        exit_code=None,
-        started_unix_nano=0,
-        ended_unix_nano=0,
-    )
-    before = (RemoveRun(job.run),) if job.run else ()
-    return starting, (*before, StartRun(run, job.spec, job.image))
-
-
-def _stop(job: Job, at: float, reason: str, message: str) -> Step:
-    stopping = replace(
-        job, state=JobState.STOPPING, reason=reason, message=message, due_at=at + job.spec.stop_grace_seconds
-    )
-    return stopping, (Stop(job.run, job.spec.stop_signal),)
-
-
-def _leave(job: Job) -> Step:
-    return _forget_run(replace(job, state=JobState.FINISHED, due_at=None, gone=True))
-
-
-def _forget_run(job: Job) -> Step:
-    return replace(job, run=""), (RemoveRun(job.run),) if job.run else ()
-
-
-def _fresh(job: Job, spec: JobSpec) -> Job:
-    """A new life. Its run numbers go on when the generation is the same: no two runs share a name."""
-    return Job(spec=spec, run=job.run, attempt=job.attempt if spec.generation == job.spec.generation else 0)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from agent.jobs.job import Job
-from agent.jobs.machine import run_name
+from agent.jobs.moves import run_name
 from agent.model import JobState
 from agent.sandbox import RunState
 from agent.spec import JobSpec
