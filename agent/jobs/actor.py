@@ -8,52 +8,76 @@ import asyncio
 import logging
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from typing import cast
 
 from agent.clock import Clock
 from agent.errors import AwayError, RefusedError, StorageError
 from agent.jobs.job import (
     Action,
+    Event,
     Exited,
+    ImageGone,
     Kill,
     LostRun,
+    Prepare,
+    RemoveDisk,
     RemoveRun,
-    RunEvent,
     Started,
     StartFailed,
     StartRun,
-    Term,
+    Stop,
     WatchRun,
 )
 from agent.jobs.metering import Reading
-from agent.sandbox import JobRequest, RunState, Sandbox, Signal
-from agent.spec import JobSpec
+from agent.jobs.reaches import Reaches
+from agent.jobs.request import job_request
+from agent.jobs.warm import Hold
+from agent.sandbox import Reach, RunState, Sandbox, Signal
+from agent.spec import JobSpec, Secret
 
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 4  # requests to the launcher; it has two cores like this box, and a start is mostly its CPU time
 _RETRY_SECONDS = 0.2
 _RETRY_MAX_SECONDS = 5.0
+_NAMES_SECONDS = 2.0  # a start waits so long for names that were never resolved; what comes later is added
 _NANO = 1_000_000_000
 
 # Told of each thing that happened to a run, with its last reading once it is over.
-Post = Callable[[str, RunEvent, Reading | None], None]
+Post = Callable[[str, Event, Reading | None], None]
+# (tenant, job, its secrets) -> content by name. Raises RefusedError, AwayError, StorageError.
+Unseal = Callable[[str, str, Sequence[Secret]], Awaitable[Mapping[str, bytes]]]
+Order = Action | Hold
 
 
 class Actor:
-    def __init__(self, sandbox: Sandbox, clock: Clock, post: Post, still_wanted: Callable[[str, str], bool]) -> None:
-        """`still_wanted(job, run)` says whether a run that waits to be started should still be started."""
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        clock: Clock,
+        post: Post,
+        *,
+        still_wanted: Callable[[str, str], bool],
+        reaches: Reaches,
+        unseal: Unseal,
+    ) -> None:
+        """`still_wanted(job, run)` says whether a run that waits to be started or held should still be."""
         self._sandbox = sandbox
         self._clock = clock
         self._post = post
         self._still_wanted = still_wanted
-        self._queue = asyncio.Queue[tuple[str, Action]]()
-        self._lanes: dict[str, deque[Action]] = {}
+        self._reaches = reaches
+        self._unseal = unseal
+        self._queue = asyncio.Queue[tuple[str, Order]]()
+        self._lanes: dict[str, deque[Order]] = {}
         self._free = asyncio.Semaphore(_AT_ONCE)
+        self._holding = asyncio.Semaphore(1)  # what is made ahead never keeps what is wanted now from a slot
+        self._held: dict[str, Reach] = {}
         self._watched: dict[str, int] = {}
 
-    def submit(self, job_id: str, action: Action) -> None:
+    def submit(self, job_id: str, action: Order) -> None:
         self._queue.put_nowait((job_id, action))
 
     async def settled(self) -> None:
@@ -86,6 +110,9 @@ class Actor:
             usage.cpu_nano,
             usage.memory_bytes,
             usage.memory_peak_bytes,
+            usage.network_receive_bytes,
+            usage.network_transmit_bytes,
+            usage.disk_bytes,
         )
 
     async def discard(self, state: RunState) -> None:
@@ -100,17 +127,21 @@ class Actor:
             if error.reason != "NOT_FOUND":
                 raise
 
-    async def _drain(self, job_id: str, lane: deque[Action]) -> None:
+    async def _drain(self, job_id: str, lane: deque[Order]) -> None:
         while lane:
             await self._insist(job_id, lane[0])
             lane.popleft()
             self._queue.task_done()
         del self._lanes[job_id]
 
-    async def _insist(self, job_id: str, action: Action) -> None:
+    async def _insist(self, job_id: str, action: Order) -> None:
+        if isinstance(action, StartRun):
+            await self._reaches.learn(action.spec, _NAMES_SECONDS)
         wait = _RETRY_SECONDS
         while True:
             try:
+                if isinstance(action, Hold):
+                    return await self._hold(job_id, action)
                 async with self._free:  # not while it waits: a stop that frees the disk must pass a start that needs it
                     return await self._obey(job_id, action)
             except (AwayError, StorageError) as error:
@@ -121,27 +152,59 @@ class Actor:
 
     async def _obey(self, job_id: str, action: Action) -> None:
         match action:
-            case StartRun(run=run, spec=spec):
+            case StartRun(run=run, spec=spec, image=image):
                 if self._still_wanted(job_id, run):
-                    await self._start(job_id, run, spec)
+                    await self._start(job_id, run, spec, image)
             case WatchRun(run=run):
                 await self._watch(job_id, run)
-            case Term(run=run):
-                await self._signal(job_id, run, "TERM")
+            case Stop(run=run, signal=signal):
+                await self._signal(job_id, run, signal)
             case Kill(run=run):
                 await self._signal(job_id, run, "KILL")
             case RemoveRun(run=run):
                 await self._remove(job_id, run)
+            case RemoveDisk(tenant=tenant, job=job):
+                await self._remove_disk(tenant, job)
+            case Prepare():
+                raise AssertionError("images are prepare.py's")
 
-    async def _start(self, job_id: str, run: str, spec: JobSpec) -> None:
+    async def _start(self, job_id: str, run: str, spec: JobSpec, image: str) -> None:
+        reach = self._reaches.now(spec)
+        if not reach.cut:
+            reach = self._held.get(run, reach)  # the very same request; what has changed since follows at once
         try:
-            state = await self._sandbox.start(_request(run, spec))
+            secrets = await self._unseal(spec.tenant, spec.id, spec.secrets)
+            state = await self._sandbox.start(job_request(run, spec, image, reach, secrets))
         except RefusedError as error:
-            if error.reason == "NO_ROOM":
-                raise AwayError(str(error)) from error  # it passes when other runs are removed
-            self._post(job_id, StartFailed(run, str(error), self._clock.seconds()), None)
+            self._post_refused(job_id, run, error)
             return
+        self._held.pop(run, None)
+        self._reaches.given(run, reach)
         self._post_started(job_id, state)
+
+    def _post_refused(self, job_id: str, run: str, error: RefusedError) -> None:
+        at = self._clock.seconds()
+        match error.reason:
+            case "NO_ROOM":
+                raise AwayError(str(error)) from error  # it passes when other runs are removed
+            case "NOT_FOUND":
+                self._post(job_id, ImageGone(run, at), None)
+            case _:
+                self._post(job_id, StartFailed(run, str(error), at), None)
+
+    async def _hold(self, job_id: str, order: Hold) -> None:
+        """Once, for what it is worth: a start finds out for itself whether there is something."""
+        async with self._holding, self._free:
+            if not self._still_wanted(job_id, order.run):
+                return
+            spec, reach = order.spec, self._reaches.now(order.spec)
+            try:
+                secrets = await self._unseal(spec.tenant, spec.id, spec.secrets)
+                await self._sandbox.hold(job_request(order.run, spec, order.image, reach, secrets))
+            except (RefusedError, AwayError, StorageError) as error:
+                log.info("no sandbox made ahead", extra={"run": order.run, "error": str(error)})
+            else:
+                self._held[order.run] = reach
 
     def _post_started(self, job_id: str, state: RunState) -> None:
         began = self._boottime_of(state.started_unix_nano) / _NANO
@@ -193,9 +256,9 @@ class Actor:
         """When the wall clock showed `wall_nano`, as far as the present difference between the clocks tells."""
         return max(0, self._clock.boottime_nano() - max(0, self._clock.wall_nano() - wall_nano))
 
-    async def _signal(self, job_id: str, run: str, signal: Signal) -> None:
+    async def _signal(self, job_id: str, run: str, signal: str) -> None:
         try:
-            await self._sandbox.signal(run, signal)
+            await self._sandbox.signal(run, cast("Signal", signal))
         except RefusedError as error:
             self._post_lost(job_id, run, error)
 
@@ -206,25 +269,18 @@ class Actor:
         self._post(job_id, LostRun(run, self._clock.seconds()), None)
 
     async def _remove(self, job_id: str, run: str) -> None:
+        self._held.pop(run, None)
         try:
             await self._sandbox.remove(run)
         except RefusedError as error:
             if error.reason != "NOT_FOUND":
                 log.warning("run not removed", extra={"job": job_id, "run": run, "error": str(error)})
 
-
-def _request(run: str, spec: JobSpec) -> JobRequest:
-    limits = spec.limits
-    return JobRequest(
-        run=run,
-        tenant=spec.tenant,
-        job=spec.id,
-        image=spec.image,
-        command=spec.command,
-        cpu_milli=limits.cpu_milli,
-        memory_bytes=limits.memory_bytes,
-        pids=limits.pids,
-        log_bytes=limits.log_bytes,
-        tmp_bytes=min(limits.tmp_bytes, limits.memory_bytes),  # /tmp lives in the job's memory
-        env=spec.env,
-    )
+    async def _remove_disk(self, tenant: str, job: str) -> None:
+        try:
+            await self._sandbox.remove_disk(tenant, job)
+        except RefusedError as error:
+            if error.reason == "CONFLICT":
+                raise AwayError(str(error)) from error  # a run that ends a moment later
+            if error.reason != "NOT_FOUND":
+                log.warning("disk not removed", extra={"tenant": tenant, "job": job, "error": str(error)})

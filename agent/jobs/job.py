@@ -107,6 +107,14 @@ class StartFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageGone:
+    """The run was not started: the launcher has its image no more. It is to be prepared again."""
+
+    run: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Exited:
     run: str
     exit_code: int
@@ -207,7 +215,7 @@ class Returned:
     spec: JobSpec
 
 
-RunEvent = Started | StartFailed | Exited | LostRun | Healthy | Unhealthy
+RunEvent = Started | StartFailed | ImageGone | Exited | LostRun | Healthy | Unhealthy
 ImageEvent = Prepared | PrepareFailed | Progress
 TimeEvent = RetryDue | DeadlineReached | GraceOver | HealthyDue | HostRebooted
 Wish = Admitted | Waits | Rejected | Evicted | StopAsked | Withdrawn | Replaced | Returned

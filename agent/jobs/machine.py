@@ -16,6 +16,7 @@ from agent.jobs.job import (
     HealthyDue,
     HostRebooted,
     ImageEvent,
+    ImageGone,
     Job,
     Kill,
     LostRun,
@@ -47,7 +48,7 @@ from agent.jobs.moves import (
 )
 from agent.jobs.wishes import takes_place, wish
 from agent.model import Health, JobState
-from agent.spec import JobKind, JobSpec
+from agent.spec import HOST_IMAGE, JobKind, JobSpec
 
 _STARTED = frozenset({JobState.STARTING, JobState.RUNNING})
 _ON_TRIAL = frozenset({JobState.PREPARING, JobState.STARTING, JobState.RUNNING, JobState.BACKING_OFF})
@@ -123,6 +124,9 @@ def _run_event(job: Job, event: RunEvent) -> Step:
             return over(job, event.at, reason, message, ok=event.exit_code == 0 and not event.oom)
         case StartFailed():
             return over(job, event.at, "start-failed", event.message)
+        case ImageGone():
+            gone = job.state is JobState.STARTING and job.spec.image != HOST_IMAGE
+            return begin(replace(job, starts=job.starts[:-1]), event.at) if gone else (job, ())
         case LostRun():
             return over(job, event.at, "lost", "nobody saw the run end")
         case Healthy():

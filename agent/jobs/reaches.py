@@ -1,0 +1,113 @@
+"""What running jobs may reach, kept true: names get new addresses, a month's bytes are used up or begin anew."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+
+from agent.errors import AwayError, RefusedError, StorageError
+from agent.jobs import request
+from agent.jobs.job import Job
+from agent.jobs.names import Names
+from agent.model import JobState
+from agent.sandbox import Reach, Sandbox
+from agent.spec import JobSpec
+
+log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 5.0
+
+
+class Reaches:
+    def __init__(
+        self, sandbox: Sandbox, names: Names, is_cut: Callable[[JobSpec], bool], refresh_seconds: float
+    ) -> None:
+        """`is_cut` says whether a job has no bytes left this month."""
+        self._sandbox = sandbox
+        self._names = names
+        self._is_cut = is_cut
+        self._refresh_seconds = refresh_seconds
+        self._specs: dict[str, JobSpec] = {}  # by job: those that run and have a network
+        self._runs: dict[str, str] = {}
+        self._given: dict[str, Reach] = {}  # by run; unknown after a start of the agent
+        self._stale = asyncio.Event()
+
+    def follow(self, job_id: str, job: Job | None) -> None:
+        """The job has changed; None = it is forgotten."""
+        if job is not None and job.spec.network is not None and job.state is JobState.RUNNING:
+            if self._runs.get(job_id) != job.run:
+                self._forget(job_id)
+                self._specs[job_id], self._runs[job_id] = job.spec, job.run
+                self._stale.set()
+        elif job is None or job.state is not JobState.STARTING:
+            self._forget(job_id)
+            self._given.pop(job.run if job is not None else "", None)
+
+    def _forget(self, job_id: str) -> None:
+        self._specs.pop(job_id, None)
+        run = self._runs.pop(job_id, "")
+        self._given.pop(run, None)
+
+    async def learn(self, spec: JobSpec, seconds: float) -> None:
+        """Resolve the job's names that were never resolved, for at most `seconds`."""
+        await self._names.learn(request.names(spec), seconds)
+
+    def now(self, spec: JobSpec) -> Reach:
+        """As far as it is known. Of a job without a network: nothing."""
+        if spec.network is None:
+            return Reach()
+        return request.reach(spec.network, self._names.known, cut=self._is_cut(spec))
+
+    def given(self, run: str, reach: Reach) -> None:
+        """The launcher was told of `reach` when the run was started."""
+        self._given[run] = reach
+
+    def review(self) -> None:
+        """A month may have been used up, or have begun."""
+        if self._specs:
+            self._stale.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_given(), name="jobs.reach")
+            group.create_task(self._keep_resolved(), name="jobs.names")
+
+    async def _keep_resolved(self) -> None:
+        while True:
+            await asyncio.sleep(self._refresh_seconds)
+            names = self._all_names()
+            if names and await self._names.refresh(names):
+                self._stale.set()
+
+    def _all_names(self) -> Iterable[str]:
+        return {name for spec in self._specs.values() for name in request.names(spec)}
+
+    async def _keep_given(self) -> None:
+        while True:
+            await self._stale.wait()
+            self._stale.clear()
+            if not await self._give_all():
+                await asyncio.sleep(_RETRY_SECONDS)
+                self._stale.set()
+
+    async def _give_all(self) -> bool:
+        """Whether every run has what it should."""
+        complete = True
+        for job_id, run in tuple(self._runs.items()):
+            spec = self._specs.get(job_id)
+            if spec is None or self._runs.get(job_id) != run:
+                continue
+            reach = self.now(spec)
+            if self._given.get(run) == reach:
+                continue
+            try:
+                await self._sandbox.reach(run, reach)
+            except (AwayError, StorageError) as error:
+                log.warning("a job's reach is not changed yet", extra={"run": run, "error": str(error)})
+                complete = False
+            except RefusedError as error:
+                # A run that ended a moment ago, or a launcher that can't: its watcher, or the next change, tells.
+                log.debug("reach refused", extra={"run": run, "error": str(error)})
+            else:
+                self._given[run] = reach
+        return complete

@@ -1,0 +1,101 @@
+"""Sandboxes made ahead, each for one run to come: a start then only lets go of what stands ready.
+
+They are not admitted and not billed: they run nothing. Each is used once, by the job it was made for.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from agent.jobs.job import FINAL, Job, RemoveRun
+from agent.jobs.moves import run_name
+from agent.model import JobState
+from agent.spec import JobKind, JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Make the sandbox of a run to come."""
+
+    run: str
+    spec: JobSpec
+    image: str
+
+
+Submit = Callable[[str, Hold | RemoveRun], None]
+
+
+def to_hold(job: Job) -> tuple[str, ...]:
+    """The runs to come that are worth a sandbox: a batch job's next generations, a service's next attempts.
+
+    None for a job with a disk: two sandboxes would have it mounted at once.
+    """
+    spec = job.spec
+    if job.gone or spec.limits.disk_bytes:
+        return ()
+    if spec.kind is JobKind.BATCH:
+        return tuple(run_name(replace(spec, generation=spec.generation + n), 1) for n in range(1, spec.warm + 1))
+    if job.state in FINAL:
+        return ()
+    return tuple(run_name(spec, job.attempt + n) for n in range(1, spec.warm + 1))
+
+
+def may_stay(job: Job) -> frozenset[str]:
+    """Of sandboxes that are held: also that of the run which is about to begin."""
+    if job.gone or job.evicted or (job.state is JobState.STOPPING and job.reason == "withdrawn"):
+        return frozenset()
+    if job.state in FINAL and job.successor is None:
+        return frozenset(to_hold(job))
+    heading_for = job.successor or job.spec
+    return frozenset((*to_hold(job), run_name(heading_for, 1), run_name(job.spec, job.attempt + 1), job.run))
+
+
+def _kind_of(spec: JobSpec) -> JobSpec:
+    """All of it that a sandbox is made of: a batch job's next generation is expected to differ in its number alone."""
+    return replace(spec, generation=0)
+
+
+class Warm:
+    """What is held now, by job; `submit` orders what should be different."""
+
+    def __init__(self, submit: Submit) -> None:
+        self._submit = submit
+        self._held: dict[str, dict[str, JobSpec | None]] = {}  # job -> run -> made from; None = by an agent before
+
+    def found(self, runs: Iterable[str], jobs: Iterable[Job]) -> frozenset[str]:
+        """Of the held runs that the launcher has after a start of the agent, those that may stay."""
+        there = frozenset(runs)
+        for job in jobs:
+            mine = (there & may_stay(job)) - {job.run}
+            if mine:
+                self._held[job.spec.id] = dict.fromkeys(mine)
+        return frozenset(run for held in self._held.values() for run in held)
+
+    def follow(self, job_id: str, job: Job | None) -> None:
+        """The job has changed; None = it is forgotten."""
+        held = self._held.get(job_id, {})
+        if job is None or not (job.spec.warm or held):
+            wanted: frozenset[str] = frozenset()
+        else:
+            wanted = may_stay(job)
+        for run in [run for run, made in held.items() if run not in wanted or _stale(made, job)]:
+            del held[run]
+            self._submit(job_id, RemoveRun(run))
+        if job is not None:
+            held.pop(job.run, None)  # used
+            if job.state is JobState.RUNNING or job.state in FINAL:
+                self._hold(job_id, job)
+        if not held:
+            self._held.pop(job_id, None)
+
+    def _hold(self, job_id: str, job: Job) -> None:
+        if not job.image:
+            return
+        for run in to_hold(job):
+            held = self._held.setdefault(job_id, {})
+            if run not in held:
+                held[run] = job.spec
+                self._submit(job_id, Hold(run, job.spec, job.image))
+
+
+def _stale(made: JobSpec | None, job: Job | None) -> bool:
+    return made is not None and job is not None and _kind_of(made) != _kind_of(job.successor or job.spec)
