@@ -1,31 +1,35 @@
-"""The runner's book: every job, meter and chain, and what of it is not on disk yet. No I/O, no clock.
+"""The runner's book: every job, meter, chain and what tenants have spent, and what of it is not on disk yet. Pure.
 
 Each method changes the book and notes the change; it returns the actions that may be taken once `take` was committed.
 """
 
 from collections.abc import Iterator
 
-from agent.jobs import admission, machine, metering, moves
-from agent.jobs.admission import Account, Refusal
+from agent.jobs import admission, budget, machine, metering, moves
+from agent.jobs.admission import Account, Admit, Decision, Preempt, Refusal
+from agent.jobs.budget import Spending
 from agent.jobs.job import (
     HOLDS_ROOM,
+    LIVE,
     Action,
     Admitted,
     Event,
+    Evicted,
     Exited,
     HostRebooted,
     Job,
     LostRun,
     Rejected,
     Started,
+    Waits,
 )
 from agent.jobs.metering import ChainHead, Meter, Reading
 from agent.jobs.reconcile import reconcile
 from agent.jobs.room import Capacity, Holder
 from agent.jobs.store import Change, Snapshot
+from agent.model import ChainLink, Health, JobState, JobView, UsageSeal
 from agent.model import Event as Report
-from agent.model import JobState, JobView
-from agent.spec import Desired
+from agent.spec import Desired, Tenant
 
 Actions = list[tuple[str, Action]]
 _NANO = 1_000_000_000
@@ -36,10 +40,13 @@ class Book:
     def __init__(self, snapshot: Snapshot) -> None:
         self.jobs = dict(snapshot.jobs)
         self.meters = dict(snapshot.meters)
+        self.spending = dict(snapshot.spending)
         self.boot_id = snapshot.boot_id
         self._heads = dict(snapshot.heads)
+        self._tenants: dict[str, Tenant] = {}
         self._change = Change()
-        self.stirred = False  # a job waits for admission, or has given its room back, since this was last cleared
+        self.stirred = False  # a job waits for admission, or room must be given back, since this was last cleared
+        self.unsealed = bool(self._heads)  # something was billed that no seal stands for, as far as is known
 
     def take(self) -> Change:
         """What has changed since the last call; commit it before any of the actions."""
@@ -63,6 +70,12 @@ class Book:
         self._change.outbox += [command for command in commands if isinstance(command, Report)]
         return [(job_id, command) for command in commands if not isinstance(command, Report)]
 
+    def look_at(self, run: str, reading: Reading) -> None:
+        """Count the run's memory up to `reading`. Not noted as a change: a crash costs the detail, not the bill."""
+        meter = self.meters.get(run)
+        if meter is not None:
+            self.meters[run] = metering.look(meter, reading)
+
     def read_meter(self, run: str, reading: Reading) -> None:
         """Bill the run up to `reading`. A run whose meter was closed is left alone: its bill is final."""
         meter = self.meters.get(run)
@@ -73,6 +86,34 @@ class Book:
         self.meters[run] = self._change.meters[run] = meter
         self._heads[meter.tenant] = self._change.heads[meter.tenant] = head
         self._change.outbox.append(sample)
+        self.unsealed = True
+        tenant = self._tenants.get(meter.tenant)
+        prices = tenant.budget.prices if tenant is not None and tenant.budget is not None else None
+        spending = budget.account(self._spent(meter.tenant), sample, prices)
+        self.spending[meter.tenant] = self._change.spending[meter.tenant] = spending
+        if tenant is not None and budget.exhausted(tenant, spending):
+            self.stirred = True
+
+    def heads(self) -> tuple[ChainLink, ...]:
+        """The newest link of every tenant's chain, for metering.seal_text."""
+        return tuple(ChainLink(tenant, head.index, head.hash) for tenant, head in sorted(self._heads.items()))
+
+    def seal(self, seal: UsageSeal) -> Actions:
+        """The node has signed these heads. What was billed meanwhile waits for the next seal."""
+        self._change.outbox.append(seal)
+        self.unsealed = seal.heads != self.heads()
+        return []
+
+    def cut(self, month: int) -> dict[str, str]:
+        """Jobs whose network must be cut in `month` (see budget.month_of), and why."""
+        cut: dict[str, str] = {}
+        for job_id, job in self.jobs.items():
+            tenant = self._tenants.get(job.spec.tenant)
+            if job.state in LIVE and tenant is not None:
+                why = budget.network_spent(job.spec, tenant, self._spent(tenant.id), month)
+                if why:
+                    cut[job_id] = why
+        return cut
 
     def reboot(self, boot_id: str, at: float) -> Actions:
         """The box has restarted since the book was written: all runs are gone, their last windows unknown."""
@@ -86,6 +127,7 @@ class Book:
 
     def reconcile(self, desired: Desired, at: float) -> Actions:
         """Towards the desired state."""
+        self._tenants = {tenant.id: tenant for tenant in desired.tenants}
         plan = reconcile(desired.jobs, self.jobs, at)
         actions: Actions = []
         for spec in plan.create:
@@ -100,15 +142,52 @@ class Book:
         return actions
 
     def admit(self, desired: Desired, capacity: Capacity, at: float) -> Actions:
-        """Start what waits and has room, in the order of the desired state."""
-        tenants = {tenant.id: Account(tenant) for tenant in desired.tenants}
-        actions: Actions = []
+        """Stop what has lost its right to room; start what waits and has room, by class and then as desired.
+
+        A job that was promised room holds it against all that come after it.
+        """
+        actions = self._take_back(capacity, at)
+        accounts = {tenant.id: Account(tenant, self._spent(tenant.id)) for tenant in desired.tenants}
+        promised: list[Holder] = []
         for job in self._waiting(desired):
-            holders = [Holder(other.spec) for other in self.jobs.values() if other.state in HOLDS_ROOM]
-            decision = admission.decide(job.spec, holders, tenants, capacity)
-            event = Rejected(decision.reason, decision.message) if isinstance(decision, Refusal) else Admitted(at)
-            actions += self.advance(job.spec.id, event)
+            decision = admission.decide(job.spec, [*self._holders(), *promised], accounts, capacity)
+            if isinstance(decision, Preempt) and decision.victims:
+                why = f"a job of priority {job.spec.priority.name.lower()} takes its room"
+                actions += self._evict(decision.victims, why, at)
+                again = admission.decide(job.spec, [*self._holders(), *promised], accounts, capacity)
+                decision = again if isinstance(again, Admit) else decision
+            if isinstance(decision, Preempt):
+                promised.append(Holder(job.spec))
+            actions += self.advance(job.spec.id, _verdict(decision, at))
         return actions
+
+    def _take_back(self, capacity: Capacity, at: float) -> Actions:
+        actions: Actions = []
+        for job_id, job in tuple(self.jobs.items()):
+            tenant = self._tenants.get(job.spec.tenant)
+            if tenant is None or job.state not in HOLDS_ROOM:
+                continue
+            broke = budget.exhausted(tenant, self._spent(tenant.id))
+            if broke and not (job.evicted or moves.leaving(job)):
+                actions += self.advance(job_id, Evicted("budget", broke, at))
+        overdrawn = admission.overdrawn(self._holders(), capacity)
+        return actions + (self._evict(overdrawn.victims, overdrawn.message, at) if overdrawn is not None else [])
+
+    def _evict(self, victims: tuple[Holder, ...], message: str, at: float) -> Actions:
+        actions: Actions = []
+        for victim in victims:
+            actions += self.advance(victim.spec.id, Evicted("preempted", message, at))
+        return actions
+
+    def _holders(self) -> Iterator[Holder]:
+        for job in self.jobs.values():
+            room = job.state in HOLDS_ROOM
+            if room or job.disk_bytes:
+                since = job.starts[-1] if job.starts else float("inf")
+                yield Holder(job.spec, since, room, moves.leaving(job), job.disk_bytes)
+
+    def _spent(self, tenant: str) -> Spending:
+        return self.spending.get(tenant, Spending())
 
     def adopt(self, job: Job) -> Actions:
         """Take over a job whose run was found though the book knew nothing of it: its database was lost."""
@@ -124,11 +203,11 @@ class Book:
         shown = (job for job in self.jobs.values() if not job.gone)
         return tuple(_view(job) for job in sorted(shown, key=lambda job: job.spec.id))
 
-    def _waiting(self, desired: Desired) -> Iterator[Job]:
-        for job_id in dict.fromkeys(spec.id for spec in desired.jobs):
-            job = self.jobs.get(job_id)
-            if job is not None and job.state in _WAITING:
-                yield job
+    def _waiting(self, desired: Desired) -> list[Job]:
+        """By class; then those that held room until now, so that an update keeps its place; then as desired."""
+        ids = dict.fromkeys(spec.id for spec in desired.jobs)
+        waiting = [job for id_ in ids if (job := self.jobs.get(id_)) is not None and job.state in _WAITING]
+        return sorted(waiting, key=lambda job: (-job.spec.priority, not job.first))
 
     def _put(self, job: Job) -> None:
         before = self.jobs.get(job.spec.id)
@@ -139,7 +218,7 @@ class Book:
 
     def _open_meter(self, job: Job, event: Started) -> None:
         """Billing begins when the run began, which a crash may have put some time before the event."""
-        begin = Reading(int(event.at * _NANO), event.started_unix_nano, cpu_nano=0, memory_bytes=None)
+        begin = Reading(int(event.at * _NANO), event.started_unix_nano, 0, None, disk_bytes=job.disk_bytes)
         spec = job.spec
         meter = Meter(event.run, spec.tenant, spec.id, spec.generation, job.attempt, begin)
         self.meters[event.run] = self._change.meters[event.run] = meter
@@ -149,7 +228,20 @@ class Book:
             self._change.meters[run] = None
 
 
+def _verdict(decision: Decision, at: float) -> Event:
+    match decision:
+        case Admit():
+            return Admitted(at)
+        case Preempt(message=message):
+            return Waits("waits-for-room", message)
+        case Refusal(reason=reason, message=message):
+            return Rejected(reason, message)
+
+
 def _view(job: Job) -> JobView:
+    message = job.message
+    if not message and job.refused > job.spec.generation:
+        message = f"generation {job.refused} was rolled back"
     return JobView(
         id=job.spec.id,
         generation=job.spec.generation,
@@ -161,4 +253,7 @@ def _view(job: Job) -> JobView:
         pid=job.pid,
         started_unix_nano=job.started_unix_nano,
         ended_unix_nano=job.ended_unix_nano,
+        message=message,
+        health=job.health if job.state is JobState.RUNNING else Health.UNKNOWN,
+        image=job.spec.image,
     )

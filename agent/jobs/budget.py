@@ -27,6 +27,7 @@ class Spending:
     month: int = 0  # that the bytes below belong to, see `month_of`
     month_bytes: int = 0  # received and sent
     job_bytes: Mapping[str, int] = field(default_factory=dict[str, int])  # the same by job
+    prices: Prices = field(default_factory=Prices)  # of the newest sample
 
 
 def month_of(unix_seconds: float) -> int:
@@ -35,12 +36,13 @@ def month_of(unix_seconds: float) -> int:
     return moment.year * 12 + moment.month - 1
 
 
-def account(spending: Spending, sample: UsageSample, prices: Prices) -> Spending:
-    """`spending` with the sample added, at the prices of the moment.
+def account(spending: Spending, sample: UsageSample, prices: Prices | None) -> Spending:
+    """`spending` with the sample added, at the prices of the moment; None = not known yet: those of the sample before.
 
     A month is begun by the first sample that ends in it. A clock that is set back doesn't reopen the one before: what
     is used then counts in the newest month.
     """
+    prices = spending.prices if prices is None else prices
     micro, carry = cost(sample, prices, spending.carry)
     moved = sample.network_receive_bytes + sample.network_transmit_bytes
     month = max(spending.month, month_of(sample.end_unix_nano // _NANO))
@@ -54,6 +56,7 @@ def account(spending: Spending, sample: UsageSample, prices: Prices) -> Spending
         month=month,
         month_bytes=(spending.month_bytes if same else 0) + moved,
         job_bytes=job_bytes,
+        prices=prices,
     )
 
 

@@ -1,6 +1,7 @@
 """Desired jobs against known jobs: what must happen to make them one. Pure; may run as often as you like.
 
 Only a higher generation changes a job; other differences in a spec of the same or a lower generation are left alone.
+A generation that was rolled back is not tried again: the job stays with the one before until a higher one is desired.
 A withdrawn job that ever ran stays known, hidden, so that a batch job that comes back isn't run a second time.
 """
 
@@ -41,10 +42,10 @@ def _for_known(job: Job, wanted: JobSpec | None, at: float) -> Event | None:
     leaving = job.successor is None and (job.gone or (job.state is JobState.STOPPING and job.reason == "withdrawn"))
     if wanted is None:
         return None if leaving else Withdrawn(at)
-    if wanted.generation > heading_for.generation:
+    if wanted.generation > max(heading_for.generation, job.refused):
         return Replaced(wanted, at)
-    if leaving and wanted.generation == heading_for.generation:
-        return Returned(wanted)
+    if leaving and wanted.generation in (heading_for.generation, job.refused):
+        return Returned(wanted if wanted.generation == heading_for.generation else heading_for)
     return None
 
 

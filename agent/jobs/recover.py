@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 
-from agent.jobs.job import Job
+from agent.jobs.job import FINAL, Job
 from agent.jobs.moves import run_name
 from agent.model import JobState
-from agent.sandbox import RunState
-from agent.spec import JobSpec
+from agent.sandbox import DiskState, RunState
+from agent.spec import HOST_IMAGE, JobSpec
 
 
 def strays(runs: Iterable[RunState], jobs: Mapping[str, Job]) -> tuple[RunState, ...]:
@@ -27,5 +27,24 @@ def adopted(state: RunState, desired: Iterable[JobSpec], jobs: Mapping[str, Job]
         untouched = known is None or (known.state in (JobState.PENDING, JobState.REJECTED) and known.attempt == 0)
         attempt = state.run.removeprefix(run_name(spec, 0)[:-1])
         if untouched and state.tenant == spec.tenant and attempt != state.run and attempt.isdecimal():
-            return Job(spec, JobState.STARTING, attempt=int(attempt), run=state.run)
+            return Job(
+                spec,
+                JobState.STARTING,
+                attempt=int(attempt),
+                run=state.run,
+                image=_assumed(spec.image),
+                disk_bytes=spec.limits.disk_bytes,
+            )
     return None
+
+
+def orphans(disks: Iterable[DiskState], desired: Iterable[JobSpec], jobs: Mapping[str, Job]) -> tuple[DiskState, ...]:
+    """Disks of no job, known or desired: the agent went between deciding their removal and having it done."""
+    owned = {(job.spec.tenant, job.spec.id) for job in jobs.values() if not job.gone or job.state not in FINAL}
+    owned |= {(spec.tenant, spec.id) for spec in desired}
+    return tuple(disk for disk in disks if (disk.tenant, disk.job) not in owned)
+
+
+def _assumed(image: str) -> str:
+    """The launcher doesn't look at the image of a run that it has; it only must be one."""
+    return HOST_IMAGE if image == HOST_IMAGE else f"sha256:{image.rpartition('sha256:')[2]}"

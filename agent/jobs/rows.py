@@ -1,17 +1,32 @@
-"""The runner's dataclasses as JSON and back."""
+"""The runner's dataclasses as JSON and back. Bytes are hex. What an older agent wrote lacks what it didn't know."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from agent.jobs.budget import Spending
 from agent.jobs.job import Job
 from agent.jobs.metering import Meter, Reading
-from agent.model import ChainLink, Event, JobState, UsageSample, UsageSeal
-from agent.spec import JobKind, JobSpec, Limits, RestartMode, RestartPolicy
+from agent.model import ChainLink, Event, Health, JobState, UsageSample, UsageSeal
+from agent.spec import (
+    Egress,
+    HealthCheck,
+    JobKind,
+    JobSpec,
+    Limits,
+    Network,
+    Prices,
+    Priority,
+    Publish,
+    RestartMode,
+    RestartPolicy,
+    SealedSecret,
+    Secret,
+)
 
 _Raw = Mapping[str, Any]
+_T = TypeVar("_T")
 
 
 def job_to_json(job: Job) -> str:
@@ -24,7 +39,9 @@ def job_from_json(text: str) -> Job:
         spec=_spec,
         state=JobState,
         starts=tuple[float, ...],
-        successor=_successor,
+        successor=_optional(_spec),
+        health=Health,
+        proven=_optional(_spec),
     )
     return Job(**raw)
 
@@ -42,7 +59,7 @@ def spending_to_json(spending: Spending) -> str:
 
 
 def spending_from_json(text: str) -> Spending:
-    return Spending(**json.loads(text))
+    return Spending(**_with(json.loads(text), prices=_prices))
 
 
 def body_to_json(body: Event | UsageSample | UsageSeal) -> str:
@@ -66,11 +83,48 @@ def body_from_json(text: str) -> Event | UsageSample | UsageSeal:
 
 
 def _spec(raw: _Raw) -> JobSpec:
-    return JobSpec(**_with(raw, kind=JobKind, command=tuple[str, ...], limits=_limits, restart=_restart))
+    return JobSpec(
+        **_with(
+            raw,
+            kind=JobKind,
+            command=tuple[str, ...],
+            limits=_limits,
+            restart=_restart,
+            priority=Priority,
+            network=_optional(_network),
+            health=_optional(_health),
+            secrets=_each(_secret),
+            mqtt_topics=tuple[str, ...],
+        )
+    )
 
 
-def _successor(raw: _Raw | None) -> JobSpec | None:
-    return None if raw is None else _spec(raw)
+def _network(raw: _Raw) -> Network:
+    return Network(**_with(raw, egress=_each(lambda one: Egress(**one)), publish=_each(lambda one: Publish(**one))))
+
+
+def _health(raw: _Raw) -> HealthCheck:
+    return HealthCheck(**_with(raw, command=tuple[str, ...]))
+
+
+def _secret(raw: _Raw) -> Secret:
+    return Secret(**_with(raw, sealed=_each(_sealed)))
+
+
+def _sealed(raw: _Raw) -> SealedSecret:
+    return SealedSecret(**_with(raw, ephemeral=bytes.fromhex, ciphertext=bytes.fromhex))
+
+
+def _prices(raw: _Raw) -> Prices:
+    return Prices(**raw)
+
+
+def _optional(read: Callable[[Any], _T]) -> Callable[[Any], _T | None]:
+    return lambda raw: None if raw is None else read(raw)
+
+
+def _each(read: Callable[[Any], _T]) -> Callable[[Iterable[Any]], tuple[_T, ...]]:
+    return lambda raws: tuple(read(raw) for raw in raws)
 
 
 def _state(word: str | None) -> JobState | None:
@@ -94,4 +148,4 @@ def _with(raw: _Raw, **convert: Any) -> dict[str, Any]:
 
 
 def _dump(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+    return json.dumps(value, separators=(",", ":"), default=bytes.hex)
