@@ -1,5 +1,6 @@
 """Where images and disks are, and the steps that attach them to a run: described before they are done. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,18 @@ from agent.launcher.layout import UID_COUNT, Places
 # On disk every file of an image or a disk belongs to this range, and each run's mount maps it to the run's own: what
 # one run writes, the next reads, whatever their ranges. Above all slots (layout.uid_base); also the unpacker's own.
 STORED_BASE = 0x7400_0000
+UNPACKER = "_unpack"  # the name of its sandbox and cgroup, which no run can have
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """What the image's author wants run when the request doesn't say; ids are inside the run's namespace."""
+
+    command: tuple[str, ...]  # Entrypoint, then Cmd; may be empty
+    env: Mapping[str, str]
+    cwd: str
+    uid: int
+    gid: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +85,8 @@ def root(places: Places, run: str) -> Path:
 
 def work(places: Places, run: str) -> Path:
     return mounts(places) / run / "work"
+
+
+def room(free_bytes: int, total_bytes: int) -> int:
+    """What images and disks may take of the free bytes: the store's own services need some of any disk."""
+    return max(0, free_bytes - min(total_bytes // 20, 1 << 30))
