@@ -245,11 +245,15 @@ class Artifacts:
             if digest in installed and installed[digest].state == "ready":
                 self._blobs.drop(digest)
         for digest in keep.forget(self._kept(installed, wanted), self._config.limit_bytes):
-            log.info("image forgotten", extra={"image": digest})
             self._blobs.drop(digest)
-            if digest in installed:
-                await self._remove(digest)
-                del installed[digest]
+            try:
+                if digest in installed:
+                    await self._remove(digest)
+                    del installed[digest]
+            except RefusedError as error:  # a run that is being stopped still uses it
+                log.info("image not forgotten yet", extra={"image": digest, "reason": error})
+            else:
+                log.info("image forgotten", extra={"image": digest})
         self._tidy(installed, wanted)
 
     def _wanted_digests(self) -> frozenset[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from agent.config.schema import ImagesConfig
 from agent.errors import AwayError, CorruptError, EdgeError, RefusedError, StorageError
 from agent.fsio import write_atomic
+from agent.jobs.images.blobs import in_thread
 from agent.jobs.images.manifest import MAX_DOCUMENT_BYTES, architecture
 from agent.jobs.images.reference import Reference
 
@@ -80,7 +81,7 @@ class Skopeo:
     async def _run(
         self, words: Sequence[str], place: Path, file_bytes: int, total_bytes: int, moved: Callable[[int], None]
     ) -> None:
-        most_bytes = total_bytes + _SLACK_BYTES + MAX_DOCUMENT_BYTES
+        most_bytes = await in_thread(size_of, place) + total_bytes + _SLACK_BYTES + MAX_DOCUMENT_BYTES
         argv = [
             # Dies with the agent: nobody would watch it. RLIMIT_FSIZE stops a file the moment it is too long.
             *("setpriv", "--pdeathsig", "KILL", "--"),
@@ -117,9 +118,9 @@ class Skopeo:
                 async with asyncio.timeout(_POLL_SECONDS):
                     await process.wait()
                     return
-            there = size_of(place)
+            there = await in_thread(size_of, place)
             if there > most_bytes:
-                raise CorruptError(f"more than {most_bytes} bytes came, which is more than the image has")
+                raise CorruptError("more bytes came than the image has")
             if there != last:
                 last, since = there, loop.time()
                 moved(there)

@@ -21,7 +21,7 @@ from agent.jobs.images.manifest import (
     choose,
     digest_of,
     read,
-    same_content,
+    same_layers,
 )
 from agent.jobs.images.reference import Reference
 from agent.jobs.images.skopeo import Skopeo
@@ -126,6 +126,7 @@ class Registry:
     place: Path
 
     async def document(self, digest: str, *, config: bool = False) -> bytes | None:
+        await in_thread(self.place.mkdir, mode=0o700, parents=True, exist_ok=True)
         return await self.skopeo.document(self.reference, digest, self.place, config=config)
 
     async def bring(self, found: Found, moved: Callable[[int], None]) -> str:
@@ -167,7 +168,7 @@ async def gather(layout: Path, blobs: Blobs, found: Found | None = None) -> str:
     """
     digest, data, manifest = await in_thread(_written, layout)
     if found is not None and digest != found.digest:
-        if not found.manifest.docker or not same_content(found.manifest, manifest):
+        if not found.manifest.docker or not same_layers(found.manifest, manifest):
             raise CorruptError(f"{digest} was fetched for {found.digest}")
         log.info("converted from Docker's format", extra={"image": found.digest, "to": digest})
     for blob in manifest.blobs:
