@@ -1,12 +1,28 @@
 """The disk of a job: an ext4 file of its own, kept between its runs, mounted at /work in the ids of the run."""
 
+import contextlib
+import fcntl
+import os
+import struct
+from collections.abc import Generator
 from pathlib import Path
 
-from agent.launcher import layout, storage
+from agent.launcher import idmap, layout, loop, monitor, storage
 from agent.launcher.layout import Places
 from agent.launcher.operation import MakeDirectory, Plan, Unmount
-from agent.launcher.protocol import DiskState, JobRequest, LauncherError
-from agent.launcher.storage import LimitDevice, MakeDisk, MountFile
+from agent.launcher.protocol import MIB, DiskState, JobRequest, LauncherError
+from agent.launcher.storage import LimitDevice, MakeDisk, MountFile, Step
+
+
+_MKFS, _E2FSCK = "/usr/sbin/mkfs.ext4", "/usr/sbin/e2fsck"
+_TOOL_SECONDS = 600.0
+_CORRECTED = 3  # e2fsck(8): 1 errors corrected, 2 and the system should be rebooted
+# ext4's superblock, at byte 1024 (docs.kernel.org, "ext4 Data Structures and Algorithms"): s_blocks_count_lo,
+# s_log_block_size, s_state, s_feature_incompat, s_blocks_count_hi.
+_SUPERBLOCK = 1024
+_BLOCKS, _LOG_BLOCK, _STATE, _INCOMPAT, _BLOCKS_HI = 4, 24, 58, 96, 336
+_CLEANLY_UNMOUNTED, _NEEDS_RECOVERY, _64BIT = 0x1, 0x4, 0x80
+_EXT4_RESIZE, _LOOP_SET_CAPACITY = 0x4008_6610, 0x4C07  # <linux/ext4.h> _IOW('f', 16, __u64); <linux/loop.h>
 
 
 def file(places: Places, tenant: str, job: str) -> Path:
@@ -52,12 +68,160 @@ def detach(run: str, host: layout.Host) -> Plan:
 
 
 def states(places: Places) -> list[DiskState]:
-    found: list[DiskState] = []
-    for path in sorted(storage.disks(places).glob("*/*.img")):
-        found.append(DiskState(path.parent.name, path.stem, path.stat().st_size))
-    return found
+    """What is there and what it takes; disks that were never finished don't count."""
+    found = sorted(storage.disks(places).glob("*/*.img"))
+    return [DiskState(path.parent.name, path.stem, path.stat().st_size) for path in found]
 
 
 def remove(places: Places, tenant: str, job: str) -> None:
-    """Raises LauncherError: not-found, or conflict while something has it mounted."""
-    raise LauncherError("not-found", f"no disk of {tenant}/{job}", "job")
+    """The caller knows that no run uses it. Raises LauncherError: not-found, or conflict when one does all the same."""
+    path = file(places, tenant, job)
+    try:
+        with _alone(path):
+            if loop.in_use(path):
+                raise LauncherError("conflict", f"the disk of {tenant}/{job} is in use", "job")
+            path.unlink()
+    except FileNotFoundError:
+        raise LauncherError("not-found", f"no disk of {tenant}/{job}", "job") from None
+    with contextlib.suppress(OSError):  # others of the tenant are there
+        path.parent.rmdir()
+
+
+# --- doing --------------------------------------------------------------------------------------
+
+
+def perform(step: Step) -> None:
+    """Raises LauncherError(host) and OSError."""
+    match step:
+        case MakeDisk(path, size):
+            with _alone(path):
+                _make(path, size) if not path.exists() else _ready(path, size)
+        case MountFile(path, point, read_only, first_id):
+            with loop.device(path, read_only=read_only) as device:
+                idmap.attach(device, point, read_only=read_only, first_id=first_id)
+        case LimitDevice(point, files, rate):
+            device_id = point.stat().st_dev
+            number = f"{os.major(device_id)}:{os.minor(device_id)}"
+            for path in files:
+                _limit(path, f"{number} rbps={rate} wbps={rate}" if path.name == "io.max" else f"{number} {rate}")
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Generator[None]:
+    """One at a time among a tenant's disks."""
+    fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _limit(path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except FileNotFoundError as error:
+        message = "io_bytes_per_second: this machine's cgroups have no io controller"
+        raise LauncherError("host", message, "io_bytes_per_second") from error
+
+
+def _make(path: Path, size: int) -> None:
+    """All of its blocks are taken now: a tenant's disk can't be found full because of a neighbour's."""
+    new = path.with_suffix(".partial")
+    new.unlink(missing_ok=True)  # of a crash
+    try:
+        with new.open("xb") as out:
+            _reserve(out.fileno(), 0, size)
+        argv = (_MKFS, "-q", "-F", "-m", "0", "-E", "nodiscard,assume_storage_prezeroed=1", str(new))
+        code, said = monitor.command(argv, seconds=_TOOL_SECONDS)
+        if code != 0:
+            raise LauncherError("host", f"mkfs.ext4: {said}")
+        with loop.device(new, read_only=False) as device:
+            top = idmap.detached(device)
+            try:  # in this order: who is neither owner nor has CAP_FOWNER can't
+                os.rmdir("lost+found", dir_fd=top)
+                os.fchmod(top, 0o1777)
+                os.fchown(top, storage.STORED_BASE, storage.STORED_BASE)
+                idmap.sync(top)
+            finally:
+                os.close(top)
+        _sync(new)
+        new.rename(path)
+        _sync(path.parent)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+
+
+def _reserve(fd: int, start: int, end: int) -> None:
+    disk = os.fstatvfs(fd)
+    room = storage.room(disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize)
+    if end - start > room:
+        raise LauncherError("host", f"disk_bytes: {end - start} bytes more are asked, the disk has {room}", "disk")
+    os.posix_fallocate(fd, start, end - start)
+
+
+def _ready(path: Path, size: int) -> None:
+    """Check it after an unclean end, and let it grow. A disk that something has mounted was checked then."""
+    if not loop.in_use(path) and not _clean(_superblock(path)):
+        _repair(path)
+    if _file_system_bytes(_superblock(path)) < size // MIB * MIB:
+        _grow(path, size)
+
+
+def _repair(path: Path) -> None:
+    code, said = monitor.command((_E2FSCK, "-p", str(path)), seconds=_TOOL_SECONDS)
+    if code & ~_CORRECTED:  # not by itself: then with an answer to every question, as nobody is here to give one
+        code, said = monitor.command((_E2FSCK, "-f", "-y", str(path)), seconds=_TOOL_SECONDS)
+    if code & ~_CORRECTED:
+        raise LauncherError("host", f"the disk of {path.parent.name}/{path.stem} is damaged: {said[-300:]}", "disk")
+
+
+def _grow(path: Path, size: int) -> None:
+    """While it is mounted, by the kernel: a crash at any moment leaves the old size or the new one."""
+    with path.open("r+b") as out:
+        have = os.fstat(out.fileno()).st_size
+        if have < size:
+            _reserve(out.fileno(), have, size)
+            os.fsync(out.fileno())
+    with loop.device(path, read_only=False) as device:
+        fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(fd, _LOOP_SET_CAPACITY)
+        finally:
+            os.close(fd)
+        top = idmap.detached(device)
+        try:
+            blocks = size // (1024 << _number(_superblock(path), _LOG_BLOCK, "I"))
+            fcntl.ioctl(top, _EXT4_RESIZE, struct.pack("Q", blocks))
+            idmap.sync(top)
+        finally:
+            os.close(top)
+
+
+def _superblock(path: Path) -> bytes:
+    with path.open("rb") as disk:
+        disk.seek(_SUPERBLOCK)
+        return disk.read(1024)
+
+
+def _number(block: bytes, offset: int, kind: str) -> int:
+    return int(struct.unpack_from(f"<{kind}", block, offset)[0])
+
+
+def _clean(block: bytes) -> bool:
+    """Unmounted as it should be, and without a known error; without a look that takes a process."""
+    return _number(block, _STATE, "H") == _CLEANLY_UNMOUNTED and not _number(block, _INCOMPAT, "I") & _NEEDS_RECOVERY
+
+
+def _file_system_bytes(block: bytes) -> int:
+    high = _number(block, _BLOCKS_HI, "I") if _number(block, _INCOMPAT, "I") & _64BIT else 0
+    return (high << 32 | _number(block, _BLOCKS, "I")) * (1024 << _number(block, _LOG_BLOCK, "I"))
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
