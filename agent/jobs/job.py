@@ -268,4 +268,3 @@ class RemoveDisk:
 
 Action = Prepare | StartRun | WatchRun | Stop | Kill | RemoveRun | RemoveDisk
 Command = Action | Report
-Term = Stop

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from agent.jobs.admission import Capacity
 from agent.jobs.book import Book
 from agent.jobs.job import Exited, LostRun, Started, StartRun, WatchRun
 from agent.jobs.metering import Reading
+from agent.jobs.room import Capacity
 from agent.jobs.store import Snapshot
 from agent.model import Event, JobState, UsageSample
 from agent.spec import Quota
@@ -39,7 +39,7 @@ def test_reports_go_to_the_outbox_and_actions_to_the_caller() -> None:
     b = book()
     b.reconcile(desired(batch()), 1.0)
     actions = b.admit(desired(batch()), ROOM, 1.0)
-    assert actions == [("b", StartRun("b.1.1", batch()))]
+    assert actions == [("b", StartRun("b.1.1", batch(), "host"))]
     assert [event.state for event in b.take().outbox] == [JobState.PENDING, JobState.STARTING]
 
 

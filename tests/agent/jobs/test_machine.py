@@ -13,12 +13,20 @@ from agent.jobs.job import (
     LIVE,
     Admitted,
     DeadlineReached,
+    Evicted,
     Exited,
     GraceOver,
+    Healthy,
+    HealthyDue,
     HostRebooted,
+    ImageGone,
     Job,
     Kill,
     LostRun,
+    Prepare,
+    Prepared,
+    PrepareFailed,
+    Progress,
     Rejected,
     RemoveRun,
     Replaced,
@@ -27,8 +35,10 @@ from agent.jobs.job import (
     Started,
     StartFailed,
     StartRun,
+    Stop,
     StopAsked,
-    Term,
+    Unhealthy,
+    Waits,
     WatchRun,
     Withdrawn,
 )
@@ -38,14 +48,21 @@ from agent.model import JobState
 from agent.spec import RestartMode, RestartPolicy
 from tests.fakes.jobs import ALWAYS, NEVER, ON_FAILURE, batch, running, service
 
-P, S, R, T, B = JobState.PENDING, JobState.STARTING, JobState.RUNNING, JobState.STOPPING, JobState.BACKING_OFF
+P, G, S, R, T, B = (
+    JobState.PENDING,
+    JobState.PREPARING,
+    JobState.STARTING,
+    JobState.RUNNING,
+    JobState.STOPPING,
+    JobState.BACKING_OFF,
+)
 F, X, L, J = JobState.FINISHED, JobState.FAILED, JobState.LOST, JobState.REJECTED
 
 
 def at_rest(spec, state):
     """A job as it stands in `state`, having run once if it can have."""
     job = running(spec, state=state, pid=0)
-    if state in (P, J):
+    if state in (P, J, G):
         return Job(spec, state)
     if state is R:
         return replace(job, pid=7)
@@ -60,16 +77,25 @@ def events(spec):
     run = f"{spec.id}.1.1"
     return {
         "admitted": Admitted(1.0),
+        "waits": Waits("waits-for-room", "others were asked to stop"),
         "rejected": Rejected("store-cpu", "too many"),
         "started": Started(run, 7, 1, 1.0),
         "start-failed": StartFailed(run, "no such file", 1.0),
+        "image-gone": ImageGone(run, 1.0),
         "exit-0": Exited(run, 0, oom=False, ended_unix_nano=2, at=1.0),
         "exit-3": Exited(run, 3, oom=False, ended_unix_nano=2, at=1.0),
         "lost": LostRun(run, 1.0),
+        "healthy": Healthy(run, 1.0),
+        "unhealthy": Unhealthy(run, "no answer", 1.0),
+        "prepared": Prepared(spec.image, DIGEST, 1.0),
+        "image-refused": PrepareFailed(spec.image, "not what its digest says", 1.0),
+        "progress": Progress(spec.image, "half of it"),
         "reboot": HostRebooted(1.0),
         "retry": RetryDue(1.0),
         "deadline": DeadlineReached(1.0),
         "grace": GraceOver(1.0),
+        "trial-over": HealthyDue(1.0),
+        "evicted": Evicted("preempted", "the store opens", 1.0),
         "stop": StopAsked(1.0),
         "withdrawn": Withdrawn(1.0),
         "replaced": Replaced(replace(spec, generation=2), 1.0),
@@ -78,38 +104,71 @@ def events(spec):
 
 
 # Next state by event, in the order of STATES. For a batch job that is never run again.
-STATES = (P, S, R, T, B, F, X, L, J)
+STATES = (P, G, S, R, T, B, F, X, L, J)
 BATCH_NEVER = {
-    "admitted": (S, S, R, T, B, F, X, L, S),
-    "rejected": (J, S, R, T, B, F, X, L, J),
-    "started": (P, R, R, T, B, F, X, L, J),
-    "start-failed": (P, X, X, X, B, F, X, L, J),
-    "exit-0": (P, F, F, X, B, F, X, L, J),
-    "exit-3": (P, X, X, X, B, F, X, L, J),
-    "lost": (P, L, L, X, B, F, X, L, J),
-    "reboot": (P, L, L, X, B, F, X, L, J),
-    "retry": (P, S, R, T, S, F, X, L, J),
-    "deadline": (P, S, T, T, B, F, X, L, J),
-    "grace": (P, S, R, T, B, F, X, L, J),
-    "stop": (P, T, T, T, X, F, X, L, J),
-    "withdrawn": (F, T, T, T, F, F, X, L, F),
-    "replaced": (P, T, T, T, P, P, P, P, P),
-    "returned": (P, S, R, T, B, F, X, L, J),
+    "admitted": (S, G, S, R, T, B, F, X, L, S),
+    "waits": (P, G, S, R, T, B, F, X, L, P),
+    "rejected": (J, G, S, R, T, B, F, X, L, J),
+    "started": (P, G, R, R, T, B, F, X, L, J),
+    "start-failed": (P, G, X, X, X, B, F, X, L, J),
+    "image-gone": (P, G, S, R, T, B, F, X, L, J),
+    "exit-0": (P, G, F, F, X, B, F, X, L, J),
+    "exit-3": (P, G, X, X, X, B, F, X, L, J),
+    "lost": (P, G, L, L, X, B, F, X, L, J),
+    "healthy": (P, G, S, R, T, B, F, X, L, J),
+    "unhealthy": (P, G, S, T, T, B, F, X, L, J),
+    "prepared": (P, S, S, R, T, B, F, X, L, J),
+    "image-refused": (P, X, S, R, T, B, F, X, L, J),
+    "progress": (P, G, S, R, T, B, F, X, L, J),
+    "reboot": (P, G, L, L, X, B, F, X, L, J),
+    "retry": (P, G, S, R, T, S, F, X, L, J),
+    "deadline": (P, G, S, T, T, B, F, X, L, J),
+    "grace": (P, G, S, R, T, B, F, X, L, J),
+    "trial-over": (P, G, S, R, T, B, F, X, L, J),
+    "evicted": (P, P, T, T, T, X, F, X, L, J),
+    "stop": (P, X, T, T, T, X, F, X, L, J),
+    "withdrawn": (F, F, T, T, T, F, F, X, L, F),
+    "replaced": (P, P, T, T, T, P, P, P, P, P),
+    "returned": (P, G, S, R, T, B, F, X, L, J),
 }
 # A service that is always started again: only what differs.
 SERVICE_ALWAYS = BATCH_NEVER | {
-    "start-failed": (P, B, B, B, B, F, X, L, J),
-    "exit-0": (P, B, B, B, B, F, X, L, J),
-    "exit-3": (P, B, B, B, B, F, X, L, J),
-    "lost": (P, B, B, B, B, F, X, L, J),
-    "reboot": (P, B, B, B, B, F, X, L, J),
-    "stop": (P, T, T, T, B, F, X, L, J),
+    "start-failed": (P, G, B, B, B, B, F, X, L, J),
+    "exit-0": (P, G, B, B, B, B, F, X, L, J),
+    "exit-3": (P, G, B, B, B, B, F, X, L, J),
+    "lost": (P, G, B, B, B, B, F, X, L, J),
+    "reboot": (P, G, B, B, B, B, F, X, L, J),
+    "stop": (P, G, T, T, T, B, F, X, L, J),
+    "evicted": (P, P, T, T, T, P, F, X, L, J),
 }
+# The same service of an image that must be fetched, in an update on trial: generation 1, and 0 was healthy.
+SERVICE_ON_TRIAL = SERVICE_ALWAYS | {
+    "admitted": (G, G, S, R, T, B, F, X, L, G),
+    "start-failed": (P, G, P, P, B, B, F, X, L, J),
+    "exit-0": (P, G, P, P, B, B, F, X, L, J),
+    "exit-3": (P, G, P, P, B, B, F, X, L, J),
+    "lost": (P, G, P, P, B, B, F, X, L, J),
+    "image-gone": (P, G, G, R, T, B, F, X, L, J),
+    "image-refused": (P, P, S, R, T, B, F, X, L, J),
+    "retry": (P, G, S, R, T, G, F, X, L, J),
+    "trial-over": (P, P, T, R, T, P, F, X, L, J),
+    "replaced": (P, P, S, R, T, P, P, P, P, P),
+}
+DIGEST = "sha256:" + "ab" * 32
+IMAGE = "shop.example/app@" + DIGEST
+
+
+def on_trial(state):
+    """Without a check: it proves itself by running for a minute."""
+    spec = service(image=IMAGE, healthy_seconds=60)
+    return replace(
+        at_rest(spec, state), attempt=1, healthy_by=1.0, proven=service(generation=0), proven_attempt=3, image=DIGEST
+    )
 
 
 def test_the_tables_name_every_state_and_every_event() -> None:
     kinds = {type(event) for event in events(batch()).values()}
-    assert kinds == {Admitted, Rejected, *nouns.RunEvent.__args__, *(k for k in nouns.Event.__args__)}
+    assert kinds == {*nouns.Event.__args__}
     assert set(STATES) == set(JobState)
     assert set(BATCH_NEVER) == set(SERVICE_ALWAYS) == set(events(batch()))
 
@@ -126,8 +185,18 @@ def test_every_event_in_every_state_of_a_service(state, event) -> None:
     assert after.state is SERVICE_ALWAYS[event][STATES.index(state)]
 
 
+@pytest.mark.parametrize(("state", "event"), [*product(STATES, BATCH_NEVER)])
+def test_every_event_in_every_state_of_an_update_on_trial(state, event) -> None:
+    job = on_trial(state)
+    new = events(job.spec) | {"replaced": Replaced(replace(job.spec, generation=2, image=f"other@{DIGEST}"), 1.0)}
+    after, _ = step(job, new[event])
+    assert after.state is SERVICE_ON_TRIAL[event][STATES.index(state)]
+    back = after.refused == 1
+    assert back == (after.spec.generation == 0 or (after.successor is not None and after.successor.generation == 0))
+
+
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("event", ["started", "start-failed", "exit-0", "lost"])
+@pytest.mark.parametrize("event", ["started", "start-failed", "image-gone", "exit-0", "lost", "healthy", "unhealthy"])
 def test_news_of_another_run_changes_nothing(state, event) -> None:
     job = at_rest(service(), state)
     assert step(job, replace(events(service())[event], run="s.1.9")) == (job, ())
@@ -158,7 +227,7 @@ def test_a_deadline_asks_then_kills_then_fails() -> None:
     job, _ = walk(job, Admitted(1.0), Started("b.1.1", 42, 99, 2.0))
     assert due(job) == (62.0, DeadlineReached)
     job, commands = walk(job, DeadlineReached(62.0))
-    assert commands[0] == Term("b.1.1") and due(job) == (67.0, GraceOver)
+    assert commands[0] == Stop("b.1.1", "TERM") and due(job) == (67.0, GraceOver)
     job, commands = walk(job, GraceOver(67.0))
     assert commands == [Kill("b.1.1")] and due(job) is None
     job, commands = walk(job, Exited("b.1.1", 137, oom=False, ended_unix_nano=5, at=67.1))
@@ -207,7 +276,7 @@ def test_a_batch_job_that_ended_well_is_done_even_if_always_restarted() -> None:
 def test_a_retry_removes_the_traces_of_the_run_before_and_counts_on() -> None:
     job = replace(at_rest(batch(restart=ON_FAILURE), B), starts=(0.0,))
     job, commands = step(job, RetryDue(5.0))
-    assert commands[:2] == (RemoveRun("b.1.1"), StartRun("b.1.2", job.spec))
+    assert commands[:2] == (RemoveRun("b.1.1"), StartRun("b.1.2", job.spec, "host"))
     assert job.attempt == 2 and job.starts == (0.0, 5.0)
 
 
@@ -225,12 +294,12 @@ def test_a_reboot_makes_runs_lost_and_counts_them_as_made_now() -> None:
 def test_a_replaced_service_stops_first_and_both_ends_are_told() -> None:
     new = service(generation=2)
     job, commands = step(running(service()), Replaced(new, 1.0))
-    assert commands[0] == Term("s.1.1") and job.state is T
+    assert commands[0] == Stop("s.1.1", "TERM") and job.state is T
     job, commands = step(job, Exited("s.1.1", 143, oom=False, ended_unix_nano=3, at=1.5))
     assert (job.spec, job.state, job.attempt) == (new, P, 0)
     assert [(c.generation, c.state, c.reason) for c in commands] == [(1, F, "replaced"), (2, P, "")]
     job, commands = step(job, Admitted(2.0))
-    assert commands[:2] == (RemoveRun("s.1.1"), StartRun("s.2.1", new))
+    assert commands[:2] == (RemoveRun("s.1.1"), StartRun("s.2.1", new, "host"))
 
 
 def test_withdrawn_wins_over_a_replacement_that_waits() -> None:
@@ -264,9 +333,11 @@ def test_a_start_that_comes_to_light_while_stopping_is_watched() -> None:
 @pytest.mark.parametrize(
     ("state", "changes", "expected"),
     [
+        (G, {}, [Prepare]),
         (S, {}, [StartRun]),
         (R, {}, [WatchRun]),
-        (T, {}, [WatchRun, Term]),
+        (R, {"successor": service(generation=2, image="x")}, [WatchRun, Prepare]),
+        (T, {}, [WatchRun, Stop]),
         (T, {"killed": True}, [WatchRun, Kill]),
         (B, {}, []),
         (P, {}, []),
@@ -322,7 +393,7 @@ def test_kill_only_after_term_and_no_run_is_started_twice(spec, moves) -> None:
     for _, _, _, commands in histories(spec, moves):
         for command in commands:
             match command:
-                case Term(run=run):
+                case Stop(run=run):
                     termed.add(run)
                 case Kill(run=run):
                     assert run in termed
