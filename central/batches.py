@@ -44,6 +44,8 @@ def _record_violation(record: Record, record_class: RecordClass, seq: int, *, fi
             return _gap_violation(record.gap, record_class, seq, first=first)
         case "metrics" if record_class == RecordClass.RECORD_CLASS_TELEMETRY:
             return metrics.violation(record.metrics)
+        case "seal" if record_class == RecordClass.RECORD_CLASS_USAGE:
+            return None
         case body if body == _BODY[record_class]:
             return None
         case body:

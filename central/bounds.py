@@ -17,6 +17,8 @@ MAX_DESIRED_BYTES = 192 * KIB
 _SIGNED = (1 << 63) - 1  # what SQLite can hold
 _LABEL = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_PROTOCOL = re.compile(r"(tcp|udp)?")
+_PIB = 1 << 50
 _JOB = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
 
 # Bytes of a string (as UTF-8) or of bytes, fewest and most.
@@ -24,6 +26,7 @@ _SIZE = {
     "Hello.agent_version": (0, 64),
     "Hello.spool_epoch": (1, 64),
     "Hello.boot_id": (36, 36),
+    "Hello.sealing_key_der": (0, 256),
     "Record.boot_id": (0, 36),
     "Gap.reason": (0, 256),
     "AuditEntry.actor": (0, 256),
@@ -32,6 +35,9 @@ _SIZE = {
     "AuditEntry.outcome": (0, 64),
     "AuditEntry.detail": (0, 1024),
     "UsageSample.chain_hash": (32, 32),
+    "UsageSeal.certificate_der": (1, 4 * KIB),
+    "UsageSeal.signature": (1, 128),
+    "ChainHead.chain_hash": (32, 32),
     "Event.kind": (1, 64),
     "Event.reason": (0, 64),
     "Event.message": (0, 1024),
@@ -49,6 +55,10 @@ _SIZE = {
     "EnrolRequest.csr_der": (1, 4 * KIB),
     "EnrolRequest.hardware": (0, 256),
     "Tenant.display_name": (0, 128),
+    "StorePolicy.timezone": (0, 64),
+    "SealedSecret.ephemeral": (65, 65),
+    "SealedSecret.ciphertext": (16, 16 * KIB),
+    "Secret.digest": (0, 32),
     "DeviceRule.filter": (1, 512),
     "CallNodeRequest.payload": (0, 128 * KIB),
     "CallNodeRequest.method": (1, 64),
@@ -63,7 +73,17 @@ _COUNT = {
     "Desired.tenants": (0, 64),
     "Desired.jobs": (0, 256),
     "Desired.rules": (0, 256),
-    "JobSpec.command": (1, 64),
+    "StorePolicy.hours": (0, 32),
+    "TradingHours.weekdays": (0, 7),
+    "JobSpec.command": (0, 64),
+    "JobSpec.secrets": (0, 16),
+    "JobSpec.mqtt_topics": (0, 32),
+    "Secret.sealed": (1, 16),
+    "Network.egress": (0, 64),
+    "Network.publish": (0, 16),
+    "Publish.txt": (0, 8),
+    "Health.command": (0, 64),
+    "UsageSeal.heads": (1, 256),
     "JobSpec.env": (0, 64),
     "ApplyRequest.nodes": (1, 1000),
 }
@@ -83,21 +103,54 @@ _NUMBER = {
     "Gap.last_seq": (1, _SIGNED),
     "Gap.count": (1, _SIGNED),
     "UsageSample.chain_index": (1, _SIGNED),
-    "Event.state": (0, 9),
+    "ChainHead.chain_index": (1, _SIGNED),
+    "Event.state": (0, 10),
     "Event.exit_code": (0, 255),
     "DeviceMessage.qos": (0, 2),
     "DeviceMessage.packet_id": (0, 65_535),
     "Quota.jobs": (0, 256),
     "Quota.cpu_milli": (0, 1_024_000),
+    "Quota.memory_bytes": (0, _PIB),
+    "Quota.disk_bytes": (0, _PIB),
+    "Quota.network_bits_per_second": (0, _SIGNED),
+    "Quota.network_bytes_per_month": (0, _SIGNED),
+    "Quota.published_ports": (0, 65_535),
+    "Quota.mqtt_topics": (0, 8192),
+    "Budget.credit_micro": (0, _SIGNED),
+    "Prices.cpu_core_hour_micro": (0, _SIGNED),
+    "Prices.memory_gib_hour_micro": (0, _SIGNED),
+    "Prices.disk_gib_hour_micro": (0, _SIGNED),
+    "Prices.network_gib_micro": (0, _SIGNED),
+    "Reserve.cpu_milli": (0, 1_024_000),
+    "Reserve.memory_bytes": (0, _PIB),
+    "Reserve.disk_bytes": (0, _PIB),
+    "TradingHours.from_minute": (0, 1439),
+    "TradingHours.to_minute": (1, 1440),
     "JobSpec.generation": (1, _SIGNED),
     "JobSpec.kind": (1, 2),
     "JobSpec.deadline_seconds": (0, 2_592_000),
     "JobSpec.stop_grace_seconds": (0, 300),
+    "JobSpec.priority": (0, 3),
+    "JobSpec.warm": (0, 8),
     "JobLimits.cpu_milli": (10, 1_024_000),
-    "JobLimits.memory_bytes": (4 * MIB, 1 << 50),
+    "JobLimits.memory_bytes": (4 * MIB, _PIB),
     "JobLimits.pids": (4, 4096),
     "JobLimits.log_bytes": (4 * KIB, 64 * MIB),
-    "JobLimits.tmp_bytes": (64 * KIB, 1 << 50),
+    "JobLimits.tmp_bytes": (64 * KIB, _PIB),
+    "JobLimits.open_files": (16, 65_536),
+    "JobLimits.disk_bytes": (4 * MIB, 1 << 40),
+    "JobLimits.io_bytes_per_second": (64 * KIB, _SIGNED),
+    "Network.bits_per_second": (64_000, 100_000_000_000),
+    "Network.bytes_per_month": (0, _SIGNED),
+    "Egress.port": (1, 65_535),
+    "Publish.port": (1, 65_535),
+    "Publish.job_port": (0, 65_535),
+    "Health.tcp_port": (0, 65_535),
+    "Health.interval_seconds": (0, 3600),
+    "Health.timeout_seconds": (0, 60),
+    "Health.failures": (0, 1000),
+    "Health.start_seconds": (0, 86_400),
+    "Update.healthy_seconds": (0, 86_400),
     "RestartPolicy.mode": (0, 3),
     "RestartPolicy.window_seconds": (0, 2_592_000),
     "RestartPolicy.backoff_seconds": (0, 86_400),
@@ -111,7 +164,15 @@ _NUMBER = {
     "QueryRecordsRequest.after_id": (0, _SIGNED),
     "CallNodeRequest.deadline_milli": (1, 86_400_000),
 }
-_OPTIONAL = {"JobLimits.pids", "JobLimits.log_bytes", "JobLimits.tmp_bytes"}
+_OPTIONAL = {
+    "JobLimits.pids",
+    "JobLimits.log_bytes",
+    "JobLimits.tmp_bytes",
+    "JobLimits.open_files",
+    "JobLimits.disk_bytes",
+    "JobLimits.io_bytes_per_second",
+    "Network.bits_per_second",
+}
 
 _PATTERN = {
     "NodeRef.store": _LABEL,
@@ -120,10 +181,20 @@ _PATTERN = {
     "Tenant.id": _TENANT,
     "JobSpec.id": _JOB,
     "JobSpec.tenant": _TENANT,
+    "JobSpec.image": re.compile(r"host|([A-Za-z0-9\[][A-Za-z0-9._:/\[\]-]{0,439}@)?sha256:[0-9a-f]{64}"),
+    "JobSpec.stop_signal": re.compile(r"(TERM|INT|QUIT|HUP|USR1|USR2)?"),
+    "Egress.cidr": re.compile(r"([0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2})?"),
+    "Egress.name": re.compile(r"[a-z0-9._-]{0,253}"),
+    "Egress.protocol": _PROTOCOL,
+    "Publish.protocol": _PROTOCOL,
+    "Publish.service": re.compile(r"[a-z0-9-]{0,15}"),
+    "Secret.name": re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}"),
+    "SealedSecret.key_id": re.compile(r"[0-9a-f]{16}"),
+    "ChainHead.tenant": _TENANT,
 }
 
 # Bytes of each key and value of a map.
-_MEMBER = {"Event.attributes": 256}
+_MEMBER = {"Event.attributes": 256, "Publish.txt": 400}
 
 # Messages that must be there.
 _REQUIRED = {

@@ -14,6 +14,7 @@ from storeedge.v1.record_pb2 import (
 )
 
 JOB_EVENT = "job.state"
+_HEALTH = {"starting": Job.HEALTH_STARTING, "healthy": Job.HEALTH_HEALTHY, "unhealthy": Job.HEALTH_UNHEALTHY}
 _ENDED = frozenset({JOB_STATE_FINISHED, JOB_STATE_FAILED, JOB_STATE_LOST})
 
 
@@ -32,6 +33,8 @@ def jobs(records: Iterable[Record]) -> list[Job]:
             state=event.state,
             reason=event.reason,
             attempt=event.attempt,
+            message=event.message,
+            health=_HEALTH.get(event.attributes.get("health", ""), Job.HEALTH_UNSPECIFIED),
         )
         if before is not None and (before.generation, before.attempt) == (event.generation, event.attempt):
             job.started_unix_nano = before.started_unix_nano

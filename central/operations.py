@@ -3,7 +3,9 @@
 import sqlite3
 from collections.abc import Iterable
 
-from central import bill, bounds, fold, metrics
+from google.protobuf.message import DecodeError
+
+from central import fold, metrics
 from central.names import NodeName
 from central.refusal import refused
 from central.store import nodes, records
@@ -11,17 +13,15 @@ from central.store.nodes import NodeRow
 from storeedge.v1 import operator_pb2 as wire
 from storeedge.v1.agent_pb2 import Job
 from storeedge.v1.desired_pb2 import Desired
-from storeedge.v1.record_pb2 import Record, UsageSample
+from storeedge.v1.record_pb2 import Record
 from storeedge.v1.types_pb2 import (
     RECORD_CLASS_AUDIT,
     RECORD_CLASS_EVENT,
     RECORD_CLASS_TELEMETRY,
-    RECORD_CLASS_USAGE,
     NodeRef,
 )
 
 _MAX_POINTS = 150_000  # about 3 MiB in one answer
-_UINT64 = (1 << 64) - 1
 
 
 def require(db: sqlite3.Connection, ref: NodeRef) -> NodeRow:
@@ -33,39 +33,13 @@ def require(db: sqlite3.Connection, ref: NodeRef) -> NodeRow:
     return node
 
 
-def check_desired(desired: Desired) -> None:
-    """What the bounds of single fields can't say. Raises RefusedError(BAD_REQUEST)."""
-    if desired.ByteSize() > bounds.MAX_DESIRED_BYTES:
-        raise refused("BAD_REQUEST", f"desired: at most {bounds.MAX_DESIRED_BYTES} bytes, not {desired.ByteSize()}")
-    tenants = _unique("tenants", [tenant.id for tenant in desired.tenants])
-    _unique("jobs", [job.id for job in desired.jobs])
-    for job in desired.jobs:
-        if job.tenant not in tenants:
-            raise refused("BAD_REQUEST", f"job {job.id}: tenant {job.tenant!r} is not among the tenants")
-        if job.limits.tmp_bytes > job.limits.memory_bytes:
-            raise refused("BAD_REQUEST", f"job {job.id}: tmp_bytes is at most memory_bytes")
-
-
-def _unique(what: str, ids: list[str]) -> set[str]:
-    twice = {name for name in ids if ids.count(name) > 1}
-    if twice:
-        raise refused("BAD_REQUEST", f"{what}: {min(twice)!r} appears twice")
-    return set(ids)
-
-
-def apply(db: sqlite3.Connection, request: wire.ApplyRequest) -> list[tuple[NodeRow, int, bool]]:
-    """(node, revision, changed) for each node named; all of them or none."""
-    desired = Desired()
-    desired.CopyFrom(request.desired)
-    desired.ClearField("revision")
-    content = desired.SerializeToString(deterministic=True)
-    found = [require(db, ref) for ref in request.nodes]
-    return [(node, *nodes.set_desired(db, node.id, content)) for node in found]
-
-
 def jobs(db: sqlite3.Connection, request: wire.ListNodeJobsRequest) -> list[Job]:
     node = require(db, request.node)
-    return fold.jobs(record for _, record in records.bodies(db, node.id, RECORD_CLASS_EVENT))
+    found = fold.jobs(record for _, record in records.bodies(db, node.id, RECORD_CLASS_EVENT))
+    images = {job.id: job.image for job in Desired.FromString(nodes.desired(db, node.id)[1]).jobs}
+    for job in found:
+        job.image = images.get(job.id, "")
+    return found
 
 
 def query_metrics(db: sqlite3.Connection, request: wire.QueryMetricsRequest) -> wire.QueryMetricsResponse:
@@ -98,38 +72,6 @@ def _series(key: metrics.Key, points: Iterable[metrics.Point]) -> wire.MetricSer
     )
 
 
-def query_usage(db: sqlite3.Connection, request: wire.QueryUsageRequest) -> list[wire.TenantUsage]:
-    chosen = [require(db, request.node)] if request.HasField("node") else nodes.everyone(db)
-    return [usage for node in chosen for usage in _node_usage(db, node, request.tenant)]
-
-
-def _node_usage(db: sqlite3.Connection, node: NodeRow, tenant: str) -> list[wire.TenantUsage]:
-    samples: dict[str, list[tuple[str, UsageSample | None]]] = {}
-    gaps: list[tuple[str, UsageSample | None]] = []
-    for epoch, record in records.bodies(db, node.id, RECORD_CLASS_USAGE):
-        if record.WhichOneof("body") == "usage":
-            samples.setdefault(record.usage.tenant, []).append((epoch, record.usage))
-        else:
-            gaps.append((epoch, None))  # usage is never dropped: somebody's bill is short, and nobody's can be trusted
-    return [
-        _usage(node, name, bill.add_up(samples[name] + gaps))
-        for name in sorted(samples)
-        if not tenant or name == tenant
-    ]
-
-
-def _usage(node: NodeRow, tenant: str, total: bill.Bill) -> wire.TenantUsage:
-    return wire.TenantUsage(
-        node=_ref(node.name),
-        tenant=tenant,
-        cpu_nano=min(total.cpu_nano, _UINT64),
-        memory_byte_seconds=min(total.memory_byte_seconds, _UINT64),
-        wall_nano=min(total.wall_nano, _UINT64),
-        samples=total.samples,
-        chain_valid=total.chain_valid,
-    )
-
-
 def query_records(db: sqlite3.Connection, request: wire.QueryRecordsRequest) -> list[wire.StoredRecord]:
     if request.HasField("node"):
         node: int | None = require(db, request.node).id
@@ -153,10 +95,18 @@ def query_records(db: sqlite3.Connection, request: wire.QueryRecordsRequest) -> 
             seq=stored.seq,
             spool_epoch=stored.epoch,
             received_unix_nano=stored.received,
-            record=Record.FromString(stored.body),
+            record=record_of(stored.body),
         )
         for stored in found
     ]
+
+
+def record_of(body: bytes) -> Record:
+    """Without a body when what is stored is no record: who asked shall see that there was one."""
+    try:
+        return Record.FromString(body)
+    except DecodeError:
+        return Record()
 
 
 def _ref(name: NodeName) -> NodeRef:

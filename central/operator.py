@@ -13,13 +13,14 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from central import operations
+from central import desired, operations, usage
 from central.audit import Trail
 from central.authority import Authority
 from central.lane import Register
 from central.names import NodeName, OperatorName, node_id
 from central.peer import Peer, address, identify
 from central.refusal import abort, answerable, check, refused
+from central.seals import Trusted
 from central.session import desired_frame
 from central.store import nodes, records, tokens
 from central.store.database import Database
@@ -48,6 +49,7 @@ class Operator(OperatorServicer):
         self._database = database
         self._reader = reader
         self._authority = authority
+        self._trusted = Trusted(authority.root, [authority.issuing.certificate])
         self._register = register
         self._trail = trail
         self._wall_nano = wall_nano
@@ -81,8 +83,8 @@ class Operator(OperatorServicer):
 
     async def Apply(self, request: wire.ApplyRequest, context: Context) -> wire.ApplyResponse:
         async with self._audited(context, "Apply", request, request.nodes):
-            operations.check_desired(request.desired)
-            applied = await self._database.run(partial(operations.apply, request=request))
+            desired.check(request.desired)
+            applied = await self._database.run(partial(desired.apply, request=request))
             for node, revision, changed in applied:
                 lane = self._register.control(node.id)
                 if changed and lane is not None:
@@ -106,8 +108,9 @@ class Operator(OperatorServicer):
     async def QueryUsage(self, request: wire.QueryUsageRequest, context: Context) -> wire.QueryUsageResponse:
         about = [request.node] if request.HasField("node") else []
         async with self._audited(context, "QueryUsage", request, about):
-            usage = await self._reader.run(partial(operations.query_usage, request=request))
-        return wire.QueryUsageResponse(usage=usage)
+            domain = self._authority.domain
+            found = await self._reader.run(partial(usage.query, request=request, trusted=self._trusted, domain=domain))
+        return wire.QueryUsageResponse(usage=found)
 
     async def QueryRecords(self, request: wire.QueryRecordsRequest, context: Context) -> wire.QueryRecordsResponse:
         about = [request.node] if request.HasField("node") else []
@@ -162,6 +165,7 @@ class Operator(OperatorServicer):
             certificate_not_after_unix_nano=row.certificate_not_after,
             stored=[Position(record_class=c, seq=s) for c, s in sorted(positions.items())],
             spool_records=lane.spool_records if lane else 0,
+            sealing_key_der=row.sealing_key,
         )
 
 

@@ -46,7 +46,7 @@ class Sessions:
         lane = self._open(node, hello)
         log.info("%s lane of %s opened", _word(lane), lane.name)
         try:
-            await self._welcome(lane, context)
+            await self._welcome(lane, hello, context)
             with self._register.holding(lane):
                 await self._wish(lane, hello)
                 async with asyncio.TaskGroup() as tasks:
@@ -80,7 +80,7 @@ class Sessions:
             applied_revision=hello.desired_revision,
         )
 
-    async def _welcome(self, lane: OpenLane, context: Context) -> None:
+    async def _welcome(self, lane: OpenLane, hello: Hello, context: Context) -> None:
         """Written before anybody can find the lane, or anything can end it.
 
         A call or a desired state ahead of it would be no welcome; and a refusal that overtakes the first write, which
@@ -89,6 +89,8 @@ class Sessions:
 
         def begin(db: sqlite3.Connection) -> dict[RecordClass, int]:
             _note_seen(db, lane)
+            if hello.sealing_key_der:
+                nodes.set_sealing_key(db, lane.node_id, hello.sealing_key_der)
             return records.positions(db, lane.node_id, lane.epoch)
 
         positions = await self._database.run(begin)

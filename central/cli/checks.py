@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 KIB = 1 << 10
-_SIZE = re.compile(r"(\d{1,9})(B|KiB|MiB|GiB)")
+_SIZE = re.compile(r"(\d{1,9})(B|KiB|MiB|GiB|TiB)")
 _DURATION = re.compile(r"(\d{1,9})([smhd])")
-_BYTES = {"B": 1, "KiB": KIB, "MiB": 1 << 20, "GiB": 1 << 30}
+_BYTES = {"B": 1, "KiB": KIB, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 Check = Callable[[Any], Any]  # raises ValueError with what is allowed
@@ -31,7 +31,9 @@ def size(low: int, high: int) -> Check:
         found = _SIZE.fullmatch(value) if isinstance(value, str) else None
         number = int(found[1]) * _BYTES[found[2]] if found else value
         if type(number) is not int or not low <= number <= high:
-            raise ValueError(f'bytes, or "64MiB" and the like (B, KiB, MiB, GiB), {low}..{high} bytes, not {value!r}')
+            raise ValueError(
+                f'bytes, or "64MiB" and the like (B, KiB, MiB, GiB, TiB), {low}..{high} bytes, not {value!r}'
+            )
         return number
 
     return check

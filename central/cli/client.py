@@ -45,11 +45,11 @@ def operator(arguments: argparse.Namespace) -> Generator[OperatorStub]:
         key, chain = where.operator_key.read_bytes(), where.operator_chain.read_bytes()
         root = where.operator_root.read_bytes()
         central = arguments.central or where.address.read_text().strip()
-        domain = _domain(root)
+        name = domain(root)
     except (OSError, ValueError) as error:
         raise CliError(f"no operator's certificate in {where.directory} ({error}): run edgectl init") from error
     options = [
-        ("grpc.ssl_target_name_override", server_name(domain)),
+        ("grpc.ssl_target_name_override", server_name(name)),
         ("grpc.max_receive_message_length", _MAX_ANSWER_BYTES),
         ("grpc.enable_retries", 0),
     ]
@@ -60,7 +60,8 @@ def operator(arguments: argparse.Namespace) -> Generator[OperatorStub]:
         raise CliError(explain(error, central)) from error
 
 
-def _domain(root_pem: bytes) -> str:
+def domain(root_pem: bytes) -> str:
+    """The trust domain that a root certificate names."""
     names = x509.load_pem_x509_certificate(root_pem).extensions.get_extension_for_class(x509.SubjectAlternativeName)
     return names.value.get_values_for_type(x509.UniformResourceIdentifier)[0].removeprefix("spiffe://")
 

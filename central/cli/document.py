@@ -2,30 +2,30 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from central.cli.checks import Check, boolean, choice, command, count, display_name, duration, environment, size, text
+from central.cli import document_job
+from central.cli.checks import boolean, choice, count, display_name, size, text
+from central.cli.document_job import TENANT_ID, Source
+from central.cli.tables import Field, array, named, table, unknown
+from central.cli.words import hours, money, quota_rate, timezone
 from central.names import BadNameError, parse_node
 from storeedge.v1.desired_pb2 import (
-    JOB_KIND_BATCH,
-    JOB_KIND_SERVICE,
     RESIDENCY_ANY,
     RESIDENCY_STORE,
-    RESTART_MODE_ALWAYS,
-    RESTART_MODE_NEVER,
-    RESTART_MODE_ON_FAILURE,
+    Budget,
     Desired,
     DeviceRule,
-    JobLimits,
-    JobSpec,
+    Prices,
     Quota,
-    RestartPolicy,
+    Reserve,
+    StorePolicy,
     Tenant,
 )
 
-_KIB, _MIB = 1 << 10, 1 << 20
+_PIB = 1 << 50
 
 
 class DocumentError(Exception):
@@ -34,14 +34,11 @@ class DocumentError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
+    """`desired` is without secrets: they are sealed for each node, from where `secrets` (job -> name) says."""
+
     nodes: list[str]  # store/node
     desired: Desired
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    check: Check
-    required: bool = False
+    secrets: Mapping[str, Mapping[str, Source]] = field(default_factory=dict[str, Mapping[str, Source]])
 
 
 def _node_names(value: object) -> list[str]:
@@ -54,54 +51,31 @@ def _node_names(value: object) -> list[str]:
         raise ValueError(str(error)) from error
 
 
-def _table(fields: Mapping[str, Field]) -> Check:
-    def check(value: object) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise ValueError(f"a table with {', '.join(fields)}")  # noqa: TRY004 - every check says no in one way
-        return _members(cast("dict[str, object]", value), fields)
-
-    return check
-
-
 # --- tables --------------------------------------------------------------------------------------
 
-_TENANT_ID = text(r"[a-z0-9][a-z0-9-]{0,31}", "1..32 characters of [a-z0-9-]")
 _QUOTA = {
     "jobs": Field(count(0, 256), required=True),
     "cpu_milli": Field(count(0, 1_024_000), required=True),
-    "memory": Field(size(0, 1 << 50), required=True),
+    "memory": Field(size(0, _PIB), required=True),
+    "disk": Field(size(0, _PIB)),
+    "network_rate": Field(quota_rate),
+    "network_month": Field(size(0, _PIB)),
+    "published_ports": Field(count(0, 65_535)),
+    "mqtt_topics": Field(count(0, 8192)),
+}
+_BUDGET = {
+    "credit": Field(money, required=True),
+    "cpu_core_hour": Field(money),
+    "memory_gib_hour": Field(money),
+    "disk_gib_hour": Field(money),
+    "network_gib": Field(money),
 }
 _TENANT = {
-    "id": Field(_TENANT_ID, required=True),
+    "id": Field(TENANT_ID, required=True),
     "display_name": Field(display_name),
-    "quota": Field(_table(_QUOTA)),
-}
-_RESTART = {
-    "mode": Field(
-        choice({"never": RESTART_MODE_NEVER, "on-failure": RESTART_MODE_ON_FAILURE, "always": RESTART_MODE_ALWAYS}),
-        required=True,
-    ),
-    "max_attempts": Field(count(0, 1_000_000)),
-    "window": Field(duration(1, 2_592_000)),
-    "backoff": Field(duration(1, 86_400)),
-    "backoff_max": Field(duration(1, 86_400)),
-}
-_JOB = {
-    "id": Field(text(r"[a-z0-9][a-z0-9-]{0,47}", "1..48 characters of [a-z0-9-]"), required=True),
-    "generation": Field(count(1, (1 << 63) - 1)),
-    "tenant": Field(_TENANT_ID, required=True),
-    "kind": Field(choice({"batch": JOB_KIND_BATCH, "service": JOB_KIND_SERVICE}), required=True),
-    "image": Field(text(r"host", '"host"')),
-    "command": Field(command, required=True),
-    "env": Field(environment),
-    "cpu_milli": Field(count(10, 1_024_000), required=True),
-    "memory": Field(size(4 * _MIB, 1 << 50), required=True),
-    "pids": Field(count(4, 4096)),
-    "log": Field(size(4 * _KIB, 64 * _MIB)),
-    "tmp": Field(size(64 * _KIB, 1 << 50)),
-    "deadline": Field(duration(1, 2_592_000)),
-    "stop_grace": Field(duration(1, 300)),
-    "restart": Field(_table(_RESTART)),
+    "quota": Field(table(_QUOTA)),
+    "budget": Field(table(_BUDGET)),
+    "store": Field(boolean),
 }
 _RULE = {
     "filter": Field(text(r"devices(/[^\0]*)?", 'an MQTT filter that begins with "devices/"'), required=True),
@@ -109,7 +83,21 @@ _RULE = {
     "residency": Field(choice({"any": RESIDENCY_ANY, "store": RESIDENCY_STORE})),
     "priority": Field(count(0, 9)),
 }
-_TABLES = {"tenant": (_TENANT, 64), "job": (_JOB, 256), "rule": (_RULE, 256)}
+_RESERVE = {
+    "cpu_milli": Field(count(0, 1_024_000)),
+    "memory": Field(size(0, _PIB)),
+    "disk": Field(size(0, _PIB)),
+}
+_HOURS = {"when": Field(hours, required=True), "reserve": Field(table(_RESERVE), required=True)}
+_STORE = {
+    "timezone": Field(timezone),
+    "reserve": Field(table(_RESERVE), required=True),
+    "hours": Field(
+        array(table(_HOURS), 32, '[{ when = "mon-sat 08:00-20:00", reserve = { cpu_milli = 1000, memory = "1GiB" } }]')
+    ),
+}
+_TABLES = {"tenant": (_TENANT, 64), "job": (document_job.JOB, 256), "rule": (_RULE, 256)}
+_TOP = ["nodes", "store", "tenant", "job", "rule"]
 
 
 def read(path: Path) -> Wanted:
@@ -127,16 +115,18 @@ def read(path: Path) -> Wanted:
 def parse(source: str) -> Wanted:
     """Raises ValueError, without the file's name."""
     raw: dict[str, Any] = tomllib.loads(source)
-    unknown = set(raw) - set(_TABLES) - {"nodes"}
-    if unknown:
-        raise ValueError(f"unknown key {min(unknown)!r}; allowed are nodes, [[tenant]], [[job]], [[rule]]")
-    nodes: list[str] = _named("nodes", _node_names, raw["nodes"]) if "nodes" in raw else []
+    strange = set(raw) - set(_TOP)
+    if strange:
+        raise unknown(min(strange), _TOP)
+    nodes: list[str] = named("nodes", _node_names, raw["nodes"]) if "nodes" in raw else []
+    jobs = _rows(raw, "job")
     desired = Desired(
         tenants=[_tenant(values) for values in _rows(raw, "tenant")],
-        jobs=[_job(values) for values in _rows(raw, "job")],
+        jobs=[document_job.job(values) for values in jobs],
         rules=[_rule(values) for values in _rows(raw, "rule")],
+        store=_store(named("[store]", table(_STORE), raw["store"])) if "store" in raw else None,
     )
-    return Wanted(nodes, desired)
+    return Wanted(nodes, desired, {values["id"]: values["secrets"] for values in jobs if values.get("secrets")})
 
 
 def _rows(raw: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
@@ -146,7 +136,7 @@ def _rows(raw: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
         raise ValueError(f"[[{name}]]: written in double brackets, at most {most} of them")
     found: list[dict[str, Any]] = []
     for number, row in enumerate(cast("list[object]", rows), 1):
-        found.append(_named(f"[[{name}]] {number}{_label(row)}", _table(fields), row))
+        found.append(named(f"[[{name}]] {number}{_label(row)}", table(fields), row))
     return found
 
 
@@ -157,63 +147,41 @@ def _label(row: Any) -> str:
     return f" ({label})" if isinstance(label, str) else ""
 
 
-def _named(name: str, check: Check, value: object) -> Any:
-    try:
-        return check(value)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
-
-
-def _members(values: Mapping[str, object], fields: Mapping[str, Field]) -> dict[str, Any]:
-    unknown = set(values) - set(fields)
-    if unknown:
-        raise ValueError(f"unknown key {min(unknown)!r}; allowed are {', '.join(fields)}")
-    missing = [name for name, field in fields.items() if field.required and name not in values]
-    if missing:
-        raise ValueError(f"{missing[0]}: is missing")
-    return {name: _named(name, fields[name].check, value) for name, value in values.items()}
+# --- messages ------------------------------------------------------------------------------------
 
 
 def _tenant(values: Mapping[str, Any]) -> Tenant:
-    quota = values.get("quota")
+    quota, budget = values.get("quota"), values.get("budget")
     return Tenant(
         id=values["id"],
         display_name=values.get("display_name", ""),
-        quota=Quota(jobs=quota["jobs"], cpu_milli=quota["cpu_milli"], memory_bytes=quota["memory"]) if quota else None,
+        quota=_quota(quota) if quota else None,
+        budget=_budget(budget) if budget else None,
+        store=values.get("store", False),
     )
 
 
-def _job(values: Mapping[str, Any]) -> JobSpec:
-    restart = values.get("restart")
-    return JobSpec(
-        id=values["id"],
-        generation=values.get("generation", 1),
-        tenant=values["tenant"],
-        kind=values["kind"],
-        image=values.get("image", "host"),
-        command=values["command"],
-        env=values.get("env", {}),
-        limits=JobLimits(
-            cpu_milli=values["cpu_milli"],
-            memory_bytes=values["memory"],
-            pids=values.get("pids", 0),
-            log_bytes=values.get("log", 0),
-            tmp_bytes=values.get("tmp", 0),
-        ),
-        restart=_restart(restart) if restart else None,
-        deadline_seconds=values.get("deadline", 0),
-        stop_grace_seconds=values.get("stop_grace", 0),
+def _quota(values: Mapping[str, Any]) -> Quota:
+    return Quota(
+        jobs=values["jobs"],
+        cpu_milli=values["cpu_milli"],
+        memory_bytes=values["memory"],
+        disk_bytes=values.get("disk", 0),
+        network_bits_per_second=values.get("network_rate", 0),
+        network_bytes_per_month=values.get("network_month", 0),
+        published_ports=values.get("published_ports", 0),
+        mqtt_topics=values.get("mqtt_topics", 0),
     )
 
 
-def _restart(values: Mapping[str, Any]) -> RestartPolicy:
-    return RestartPolicy(
-        mode=values["mode"],
-        max_attempts=values.get("max_attempts", 0),
-        window_seconds=values.get("window", 0),
-        backoff_seconds=values.get("backoff", 0),
-        backoff_max_seconds=values.get("backoff_max", 0),
+def _budget(values: Mapping[str, Any]) -> Budget:
+    prices = Prices(
+        cpu_core_hour_micro=values.get("cpu_core_hour", 0),
+        memory_gib_hour_micro=values.get("memory_gib_hour", 0),
+        disk_gib_hour_micro=values.get("disk_gib_hour", 0),
+        network_gib_micro=values.get("network_gib", 0),
     )
+    return Budget(credit_micro=values["credit"], prices=prices)
 
 
 def _rule(values: Mapping[str, Any]) -> DeviceRule:
@@ -222,4 +190,21 @@ def _rule(values: Mapping[str, Any]) -> DeviceRule:
         forward=values.get("forward", True),
         residency=values.get("residency", RESIDENCY_ANY),
         priority=values.get("priority", 5),
+    )
+
+
+def _store(values: Mapping[str, Any]) -> StorePolicy:
+    policy = StorePolicy(timezone=values.get("timezone", ""), reserve=_reserve(values["reserve"]))
+    for each in values.get("hours", []):
+        trading = policy.hours.add()
+        trading.CopyFrom(each["when"])
+        trading.reserve.CopyFrom(_reserve(each["reserve"]))
+    return policy
+
+
+def _reserve(values: Mapping[str, Any]) -> Reserve:
+    return Reserve(
+        cpu_milli=values.get("cpu_milli", 0),
+        memory_bytes=values.get("memory", 0),
+        disk_bytes=values.get("disk", 0),
     )

@@ -9,7 +9,8 @@ from storeedge.v1.agent_pb2 import Job
 from storeedge.v1.operator_pb2 import ListNodeJobsRequest, ListNodesRequest
 from storeedge.v1.record_pb2 import JobState
 
-_STYLES = {"running": "green", "finished": "green", "failed": "red", "rejected": "red", "lost": "red"}
+_GOOD, _BAD = ("running", "finished", "healthy"), ("failed", "rejected", "lost", "unhealthy")
+_COLUMNS = ("node", "job", "tenant", "#gen", "#run", "state", "health", "#exit", "started (UTC)", "reason", "message")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +31,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         show.document({"jobs": [{"node": node} | show.plain(job) for node, job in found]})
         return 0
-    columns = ("node", "job", "tenant", "#generation", "#attempt", "state", "#exit", "started (UTC)", "reason")
     show.table(
         f"{len(found)} jobs",
-        columns,
+        _COLUMNS,
         (
             (
                 node,
@@ -42,9 +42,11 @@ def run(arguments: argparse.Namespace) -> int:
                 job.generation,
                 job.attempt,
                 _state(job),
+                _health(job),
                 job.exit_code if job.HasField("exit_code") else "",
                 show.moment(job.started_unix_nano),
                 job.reason,
+                show.text(job.message.encode()),
             )
             for node, job in found
         ),
@@ -52,6 +54,13 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _health(job: Job) -> Text:
+    return _coloured(show.word(Job.Health.Name(job.health).removeprefix("HEALTH_")) if job.health else "")
+
+
 def _state(job: Job) -> Text:
-    word = show.word(JobState.Name(job.state).removeprefix("JOB_STATE_"))
-    return Text(word, style=_STYLES.get(word, "yellow"))
+    return _coloured(show.word(JobState.Name(job.state).removeprefix("JOB_STATE_")))
+
+
+def _coloured(word: str) -> Text:
+    return Text(word, style="green" if word in _GOOD else "red" if word in _BAD else "yellow")

@@ -1,6 +1,7 @@
 """Nodes, their certificates and what is desired of them."""
 
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ from central.names import NodeName
 
 _COLUMNS = """
   SELECT id, store, node, enrolled, agent_version, applied_revision, desired_revision, last_seen,
-    (SELECT coalesce(max(not_after), 0) FROM certificate WHERE node_id = node.id AND revoked = 0)
+    (SELECT coalesce(max(not_after), 0) FROM certificate WHERE node_id = node.id AND revoked = 0), sealing_key
   FROM node
 """
 
@@ -23,6 +24,7 @@ class NodeRow:
     desired_revision: int
     last_seen: int
     certificate_not_after: int
+    sealing_key: bytes  # SubjectPublicKeyInfo, DER; empty: it has not said yet
 
 
 def _node(row: tuple[Any, ...]) -> NodeRow:
@@ -47,7 +49,7 @@ def invite(db: sqlite3.Connection, name: NodeName) -> int:
 
 def enrol(db: sqlite3.Connection, node: int, hardware: str, now: int) -> None:
     """The node has come, perhaps as a new box in an old place: what the old box holds is worth nothing any more."""
-    db.execute("UPDATE node SET enrolled = ?, hardware = ? WHERE id = ?", (now, hardware, node))
+    db.execute("UPDATE node SET enrolled = ?, hardware = ?, sealing_key = x'' WHERE id = ?", (now, hardware, node))
     db.execute("UPDATE certificate SET revoked = ? WHERE node_id = ? AND revoked = 0", (now, node))
 
 
@@ -68,21 +70,27 @@ def seen(db: sqlite3.Connection, node: int, now: int, agent_version: str, applie
     )
 
 
+def set_sealing_key(db: sqlite3.Connection, node: int, key_der: bytes) -> None:
+    db.execute("UPDATE node SET sealing_key = ? WHERE id = ?", (key_der, node))
+
+
 def desired(db: sqlite3.Connection, node: int) -> tuple[int, bytes]:
     """Revision and content; revision 0 when nothing was ever desired."""
     revision, content = db.execute("SELECT desired_revision, desired FROM node WHERE id = ?", (node,)).fetchone()
     return revision, content
 
 
-def set_desired(db: sqlite3.Connection, node: int, content: bytes) -> tuple[int, bool]:
-    """(revision, whether it changed): equal content keeps its revision.
+def set_desired(
+    db: sqlite3.Connection, node: int, content: bytes, same: Callable[[bytes, bytes], bool]
+) -> tuple[int, bool]:
+    """(revision, whether it changed): the same content keeps its revision, and what was stored of it.
 
     A new revision is above what the node has applied too, which may be more than a restored central remembers.
     """
     revision, applied, before = db.execute(
         "SELECT desired_revision, applied_revision, desired FROM node WHERE id = ?", (node,)
     ).fetchone()
-    if revision and before == content:
+    if revision and same(before, content):
         return revision, False
     revision = max(revision, applied) + 1
     db.execute("UPDATE node SET desired_revision = ?, desired = ? WHERE id = ?", (revision, content, node))

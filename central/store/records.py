@@ -132,6 +132,18 @@ def read(
     return found[::-1] if newest else found
 
 
+def numbered(db: sqlite3.Connection, node: int, record_class: RecordClass) -> Iterator[tuple[str, int, bytes]]:
+    """(spool epoch, sequence number, Record serialised) of a class, as they came."""
+    query = "SELECT epoch, seq, body FROM record WHERE node_id = ? AND class = ? ORDER BY id"
+    yield from db.execute(query, (node, record_class))
+
+
+def held(db: sqlite3.Connection, node: int, record_class: RecordClass) -> dict[str, int]:
+    """Spool epoch -> highest contiguous sequence number held of a class."""
+    rows = db.execute("SELECT epoch, seq FROM position WHERE node_id = ? AND class = ?", (node, record_class))
+    return dict(rows.fetchall())
+
+
 def bodies(db: sqlite3.Connection, node: int, record_class: RecordClass) -> Iterator[tuple[str, Record]]:
     """(spool epoch, record) of a class, as they came."""
     query = "SELECT epoch, body FROM record WHERE node_id = ? AND class = ? ORDER BY id"

@@ -11,7 +11,7 @@ PROTO = Path(__file__).parents[2] / "proto/storeedge/v1"
 
 
 def job(**changes: object) -> desired_pb2.JobSpec:
-    spec = desired_pb2.JobSpec(id="j", generation=1, tenant="t", kind=desired_pb2.JOB_KIND_BATCH, command=["true"])
+    spec = desired_pb2.JobSpec(id="j", generation=1, tenant="t", kind=desired_pb2.JOB_KIND_BATCH, image="host")
     spec.limits.cpu_milli, spec.limits.memory_bytes = 10, 4 << 20
     for name, value in changes.items():
         setattr(spec, name, value)
@@ -25,7 +25,7 @@ def job(**changes: object) -> desired_pb2.JobSpec:
         (job(id="J"), "id: [a-z0-9]"),
         (job(generation=0), "generation: 1.."),
         (job(kind=7), "kind: 1..2, not 7"),
-        (desired_pb2.JobSpec(id="j", generation=1, tenant="t", kind=1, command=["x"]), "limits: is required"),
+        (desired_pb2.JobSpec(id="j", generation=1, tenant="t", kind=1, image="host"), "limits: is required"),
         (desired_pb2.Desired(jobs=[job(), job(stop_grace_seconds=301)]), "jobs[1].stop_grace_seconds: 0..300, not 301"),
         (record_pb2.Event(kind="x", exit_code=256), "exit_code: 0..255, not 256"),
         (record_pb2.Event(kind="x"), None),

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from central.cli.document import DocumentError, parse, read
-from central.operations import check_desired
+from central.desired import check as check_desired
 from storeedge.v1.desired_pb2 import JOB_KIND_BATCH, RESIDENCY_STORE, RESTART_MODE_ON_FAILURE
 
 EXAMPLE = Path(__file__).parents[3] / "docs/examples/store.toml"
@@ -43,11 +43,11 @@ def test_what_is_not_said_is_left_to_the_node() -> None:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("nods = []", "unknown key 'nods'; allowed are nodes, [[tenant]], [[job]], [[rule]]"),
+        ("nods = []", "unknown key 'nods'; did you mean 'nodes'? allowed are nodes, store, tenant, job, rule"),
         ("nodes = ['x']", "nodes: node 'x': written STORE/NODE"),
         ("job = 3", "[[job]]: written in double brackets, at most 256 of them"),
         ("[job]\nid = 'j'", "[[job]]: written in double brackets, at most 256 of them"),
-        (JOB.replace("command", "comand"), "[[job]] 1 (j): unknown key 'comand'; allowed are id, generation"),
+        (JOB.replace("command", "comand"), "[[job]] 1 (j): unknown key 'comand'; did you mean 'command'? allowed are"),
         (JOB.replace('kind = "batch"', ""), "[[job]] 1 (j): kind: is missing"),
         (JOB.replace('"batch"', '"cron"'), "[[job]] 1 (j): kind: one of batch, service, not 'cron'"),
         (JOB.replace("100", '"100"'), "[[job]] 1 (j): cpu_milli: a number in 10..1024000, not '100'"),
