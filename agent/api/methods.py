@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 
 from agent.clock import Clock
-from agent.model import DeviceView, JobView, LogLine, SpoolView
+from agent.errors import RefusedError
+from agent.model import DeviceView, ImageView, JobView, LogLine, SpoolView
 from storeedge.v1 import agent_pb2
 
 # Who calls: central itself, an operator (through central or on the port), somebody at the store's own socket.
@@ -30,6 +31,15 @@ class NodeFacts:
     launcher: dict[str, str]
 
 
+async def no_images() -> tuple[ImageView, ...]:
+    """Where [jobs] is not enabled."""
+    return ()
+
+
+async def no_image_put(*_: object) -> tuple[int, str]:
+    raise RefusedError("UNIMPLEMENTED", "this node runs no jobs ([jobs] enabled = false): it takes no images")
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """What the API answers from; app.py hands in the services' own methods."""
@@ -42,20 +52,32 @@ class Sources:
     devices: Callable[[], tuple[DeviceView, ...]]
     send_command: Callable[[str, str, bytes, float, str], Awaitable[tuple[bytes, int]]]
     spool: Callable[[], SpoolView]
+    images: Callable[[], Awaitable[tuple[ImageView, ...]]] = no_images
+    put_image: Callable[[bytes, int, int, bytes], Awaitable[tuple[int, str]]] = no_image_put
 
 
 Handler = Callable[[Sources, Message], AsyncIterator[Message]]
 
 
+def _always(_: Message) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
-    """`acts`: it changes something, so that it must stand in the audit trail before it begins."""
+    """`acts`: it changes something, so that it must stand in the audit trail before it begins.
+
+    `begins` and `ends` say of a method that is called many times for one deed which call is its first and which
+    answer its last; only these two are written down, and every refusal.
+    """
 
     request: type[Message]
     handler: Handler
     roles: frozenset[str]
     streams: bool = False
     acts: bool = False
+    begins: Callable[[Message], bool] = _always
+    ends: Callable[[Message], bool] = _always
 
 
 async def _get_node(sources: Sources, _: Message) -> AsyncIterator[Message]:
@@ -173,6 +195,39 @@ async def _get_spool(sources: Sources, _: Message) -> AsyncIterator[Message]:
     )
 
 
+async def _put_image(sources: Sources, request: Message) -> AsyncIterator[Message]:
+    assert isinstance(request, agent_pb2.PutImageRequest)  # noqa: S101  the table pairs them
+    received_bytes, digest = await sources.put_image(
+        request.archive_sha256, request.total_bytes, request.offset, request.data
+    )
+    yield agent_pb2.PutImageResponse(received_bytes=received_bytes, digest=digest)
+
+
+def _first_piece(request: Message) -> bool:
+    assert isinstance(request, agent_pb2.PutImageRequest)  # noqa: S101  the table pairs them
+    return request.offset == 0 and bool(request.data)
+
+
+def _became_an_image(reply: Message) -> bool:
+    assert isinstance(reply, agent_pb2.PutImageResponse)  # noqa: S101  the table pairs them
+    return bool(reply.digest)
+
+
+async def _list_images(sources: Sources, _: Message) -> AsyncIterator[Message]:
+    reply = agent_pb2.ListImagesResponse()
+    for image in (await sources.images())[:512]:
+        reply.images.add(
+            digest=image.digest,
+            state=image.state,
+            message=image.message[:256],
+            done_bytes=image.done_bytes,
+            total_bytes=image.total_bytes,
+            disk_bytes=image.disk_bytes,
+            last_used_unix_nano=image.last_used_unix_nano,
+        )
+    yield reply
+
+
 METHODS = {
     "GetNode": Method(agent_pb2.GetNodeRequest, _get_node, EVERYBODY),
     "ListJobs": Method(agent_pb2.ListJobsRequest, _list_jobs, EVERYBODY),
@@ -181,6 +236,10 @@ METHODS = {
     "ListDevices": Method(agent_pb2.ListDevicesRequest, _list_devices, EVERYBODY),
     "SendDeviceCommand": Method(agent_pb2.SendDeviceCommandRequest, _send_device_command, EVERYBODY, acts=True),
     "GetSpool": Method(agent_pb2.GetSpoolRequest, _get_spool, EVERYBODY),
+    "PutImage": Method(
+        agent_pb2.PutImageRequest, _put_image, EVERYBODY, acts=True, begins=_first_piece, ends=_became_an_image
+    ),
+    "ListImages": Method(agent_pb2.ListImagesRequest, _list_images, EVERYBODY),
 }
 
 
@@ -191,5 +250,7 @@ def target_of(request: Message) -> str:
             return request.job
         case agent_pb2.SendDeviceCommandRequest():
             return f"{request.device}/{request.name}"
+        case agent_pb2.PutImageRequest():
+            return request.archive_sha256.hex()[:64]
         case _:
             return ""

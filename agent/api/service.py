@@ -35,13 +35,14 @@ class AgentApi:
         "asked"; a trail that takes nothing refuses it (StorageError). What only reads is answered all the same: a full
         disk is when people must be able to look.
         """
-        target, outcome, detail = "", "ok", ""
+        target, outcome, detail, worth = "", "ok", "", True
         try:
             entry, request = self._admit(method, payload, principal)
             target = target_of(request)
-            if entry.acts:
+            if entry.acts and entry.begins(request):
                 await self._record([AuditEntry(principal, f"call.{method}", target, "asked")])
             async for reply in entry.handler(self._sources, request):
+                worth = entry.ends(reply)
                 yield reply.SerializeToString()
         except RefusedError as error:
             outcome, detail = error.reason, str(error)
@@ -57,7 +58,8 @@ class AgentApi:
             raise
         finally:
             try:
-                await self._record([AuditEntry(principal, f"call.{method}", target, outcome, detail)])
+                if worth or outcome != "ok":
+                    await self._record([AuditEntry(principal, f"call.{method}", target, outcome, detail)])
             except StorageError as error:
                 log.warning("call not audited", extra={"actor": principal, "method": method, "reason": error})
 

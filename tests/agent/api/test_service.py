@@ -8,7 +8,18 @@ from agent.api.methods import METHODS, NodeFacts, Sources
 from agent.api.service import AgentApi
 from agent.clock import Clock
 from agent.errors import AwayError, RefusedError, StorageError
-from agent.model import AuditEntry, Body, DeviceView, JobState, JobView, LogLine, RecordClass, SpoolClassView, SpoolView
+from agent.model import (
+    AuditEntry,
+    Body,
+    DeviceView,
+    ImageView,
+    JobState,
+    JobView,
+    LogLine,
+    RecordClass,
+    SpoolClassView,
+    SpoolView,
+)
 from storeedge.v1 import agent_pb2, record_pb2
 
 OPERATOR = "spiffe://td/operator/ada"
@@ -38,6 +49,14 @@ class Store:
             raise ZeroDivisionError
         yield [LogLine(1, False, b"a" * 40_000), LogLine(2, True, b"b" * 40_000), LogLine(3, False, b"c")]
 
+    async def images(self) -> tuple[ImageView, ...]:
+        return (ImageView("sha256:ab", "unpacking", "half", 5, 10, 20, 30),)
+
+    async def put_image(self, name: bytes, total_bytes: int, offset: int, data: bytes) -> tuple[int, str]:
+        if offset > total_bytes:
+            raise RefusedError("CONFLICT", "beyond")
+        return offset + len(data), "sha256:ab" if offset == total_bytes else ""
+
     async def send_command(self, device: str, *_: object) -> tuple[bytes, int]:
         raise AwayError(f"{device} is away")
 
@@ -52,6 +71,8 @@ class Store:
             logs=self.logs,
             devices=lambda: self.device_views,
             send_command=self.send_command,
+            images=self.images,
+            put_image=self.put_image,
             spool=lambda: SpoolView("e", 1, 2, (SpoolClassView(RecordClass.AUDIT, 5, 3, 1, 0),)),
         )
         return AgentApi(sources, trust_domain="td", record=self.record)
@@ -153,3 +174,25 @@ async def test_a_thousand_devices_with_long_topics_still_fit_a_reply() -> None:
     store.device_views = tuple(DeviceView(f"d{i}", True, 1, 2, 3, 4, "devices/" + "x" * 500) for i in range(1000))
     (reply,) = await store.call("ListDevices")
     assert 100 * 1024 < len(reply) <= 192 * 1024
+
+
+async def test_an_image_is_pushed_in_many_calls_and_stands_in_the_trail_as_one_deed() -> None:
+    store = Store()
+    name = bytes.fromhex("ab" * 32)
+    for offset, data in ((0, b""), (0, b"12"), (2, b"34"), (4, b""), (4, b"")):
+        request = agent_pb2.PutImageRequest(archive_sha256=name, total_bytes=4, offset=offset, data=data)
+        (reply,) = await store.call("PutImage", request.SerializeToString())
+    answer = agent_pb2.PutImageResponse.FromString(reply)
+    assert (answer.received_bytes, answer.digest) == (4, "sha256:ab")
+    assert [(e.target, e.outcome) for e in store.audit] == [("ab" * 32, "asked"), ("ab" * 32, "ok"), ("ab" * 32, "ok")]
+    wrong = agent_pb2.PutImageRequest(archive_sha256=name, total_bytes=4, offset=9)
+    with pytest.raises(RefusedError, match="beyond"):
+        await store.call("PutImage", wrong.SerializeToString())
+    assert store.audit[-1].outcome == "CONFLICT"
+
+
+async def test_images_are_listed_with_every_field() -> None:
+    (reply,) = await Store().call("ListImages")
+    (image,) = agent_pb2.ListImagesResponse.FromString(reply).images
+    assert (image.digest, image.state, image.message) == ("sha256:ab", "unpacking", "half")
+    assert (image.done_bytes, image.total_bytes, image.disk_bytes, image.last_used_unix_nano) == (5, 10, 20, 30)
