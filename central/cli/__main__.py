@@ -21,6 +21,8 @@ VERBS = {
     "jobs": "jobs, as central knows them",
     "job": "stop S/N JOB: end the current run",
     "logs": "a job's output, from its node",
+    "image": "push S/N FILE: an image archive into a node",
+    "images": "images on a node",
     "devices": "devices of a node",
     "device": "send S/N DEVICE NAME PAYLOAD: a command, and its answer",
     "messages": "what devices have sent",
