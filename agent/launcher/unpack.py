@@ -21,6 +21,7 @@ from agent.launcher import (
     cgroup,
     execute,
     idmap,
+    layout,
     loop,
     monitor,
     mounts,
@@ -49,6 +50,7 @@ _INODE_BYTES = 16384  # mkfs.ext4's own ratio: one file for each
 _INODES = 524_288  # of any image; Debian's largest have 200,000
 _MKFS_SECONDS = 120.0
 _RELEASE_SECONDS = 30.0
+_UMOCI_SAYS = "\u2a2f create rootfs: unpack layer: "  # before each of its errors
 _FULL = "no space left on device"
 
 
@@ -242,6 +244,8 @@ class _Work:
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(self._disk))
         if (self._bench.directory / "oom").exists():
             raise ImageError("takes too much memory to unpack")
+        if "lchown" in said and "invalid argument" in said:
+            raise ImageError(f"a file's owner is not in 0..{layout.UID_COUNT - 1}: {shown(said)}")
         if not said:
             raise LauncherError("host", f"umoci ended with {code} and said nothing")
         raise ImageError(f"can't be unpacked: {shown(said)}")
@@ -252,8 +256,8 @@ class _Work:
             lines = self._bench.log.read_text(errors="replace").splitlines()
         except FileNotFoundError:
             return ""
-        words = [line.split(" ", 3)[3] for line in lines if line.count(" ") >= 3]
-        return words[-1].strip() if words else ""
+        words = [line.split(" ", 3)[3].strip() for line in lines if line.count(" ") >= 3]  # TIME stderr F TEXT
+        return next((word.removeprefix(_UMOCI_SAYS) for word in reversed(words) if word), "")
 
 
 def _sync(path: Path) -> None:
