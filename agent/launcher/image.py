@@ -55,6 +55,7 @@ class Order:
 
     image: str
     host: layout.Host
+    image_dir: Path  # of the agent, who is not trusted
     max_image_bytes: int  # of the layers, and of what they unpack to
     seconds: float  # the most that umoci may take
     parent: int  # pid of the launcher
@@ -76,13 +77,39 @@ class _Child:
     last: dict[str, Any]
 
 
+def end_unpacker(host: layout.Host) -> None:
+    """Kill what is left of an unpacking, and forget its sandbox."""
+    tree, state = host.tree, host.places.runtime / storage.UNPACKER
+    cgroup.kill(tree, tree.run(storage.UNPACKER))
+    if state.exists():
+        monitor.command((str(host.runtime), f"--root={state.parent}", "delete", "--force", storage.UNPACKER))
+    cgroup.clear(tree, tree.run(storage.UNPACKER))
+
+
+def purge(host: layout.Host) -> None:
+    """Remove every image and every disk, and what was mounted of them. No run is left."""
+    end_unpacker(host)
+    idmap.clear(storage.mounts(host.places))
+    for path in (storage.mounts(host.places), storage.images(host.places), storage.disks(host.places)):
+        if path.exists():
+            shutil.rmtree(path)
+    shutil.rmtree(host.places.run_dir / "unpack", ignore_errors=True)
+
+
 class Images:
     """Nothing watches the child: how far it is, is read when somebody asks. It bounds its own time."""
 
     def __init__(
-        self, host: layout.Host, max_image_bytes: int, *, seconds: float = 1800.0, python: str = sys.executable
+        self,
+        host: layout.Host,
+        image_dir: Path,
+        max_image_bytes: int,
+        *,
+        seconds: float = 1800.0,
+        python: str = sys.executable,
     ) -> None:
         self._host = host
+        self._image_dir = image_dir
         self._max_image_bytes = max_image_bytes
         self._seconds = seconds
         self._python = python
@@ -103,7 +130,7 @@ class Images:
         self._held = os.open(self._top / "lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + _ADOPT_SECONDS
         while True:
-            self._end_unpacker()
+            end_unpacker(self._host)
             try:
                 fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
@@ -180,7 +207,7 @@ class Images:
 
     def _fetched(self, image: str) -> bool:
         """The agent seems to have it; what it really has, the child sees."""
-        return (self._host.image_dir / "blobs/sha256" / image.removeprefix("sha256:")).exists()
+        return (self._image_dir / "blobs/sha256" / image.removeprefix("sha256:")).exists()
 
     def _state(self, image: str, over: dict[str, Any]) -> ImageState:
         about = self._about(image)
@@ -222,25 +249,19 @@ class Images:
         self._wanted.remove(child.image)
         if "ended" not in child.last:  # killed, or a bug of ours
             child.last = {"ended": "host", "message": "the unpacking process ended without a word; see the log"}
-        self._end_unpacker()
+        end_unpacker(self._host)
         if child.last["ended"] != "ready":
             self._over[child.image] = child.last
             idmap.clear(storage.mounts(self._host.places), storage.UNPACKER)
             shutil.rmtree(self._top / f"{child.image.removeprefix('sha256:')}{_PARTIAL}", ignore_errors=True)
 
     def _end_unpacker(self) -> None:
-        tree = self._host.tree
-        cgroup.kill(tree, tree.run(storage.UNPACKER))
-        if (self._host.places.runtime / storage.UNPACKER).exists():
-            monitor.command(
-                (str(self._host.runtime), f"--root={self._host.places.runtime}", "delete", "--force", storage.UNPACKER)
-            )
-        cgroup.clear(tree, tree.run(storage.UNPACKER))
+        end_unpacker(self._host)
 
     def _start(self, image: str) -> _Child:
         import pickle  # noqa: PLC0415 for this alone; read by our own child
 
-        order = Order(image, self._host, self._max_image_bytes, self._seconds, os.getpid())
+        order = Order(image, self._host, self._image_dir, self._max_image_bytes, self._seconds, os.getpid())
         told, said = os.memfd_create("order"), os.memfd_create("said")
         with os.fdopen(told, "wb") as stdin:
             stdin.write(pickle.dumps(order))

@@ -123,7 +123,7 @@ class _Work:
     def _fetch(self) -> tuple[Manifest, Author]:
         """All of it as an OCI layout of our own, verified."""
         order = self._order
-        with blobs.opened(order.host.image_dir) as directory:
+        with blobs.opened(order.image_dir) as directory:
             data = blobs.read(directory, order.image, "manifest", MANIFEST_BYTES)
             manifest = read_manifest(data, order.max_image_bytes)
             data = blobs.read(directory, manifest.config.digest, "config", CONFIG_BYTES)
