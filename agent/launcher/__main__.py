@@ -7,12 +7,15 @@ import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from agent.launcher import cgroup, execute, host, plan, policy, seccomp
+from agent.launcher import adopt, cgroup, execute, host, image, oci, plan, policy, seccomp
+from agent.launcher.firewall import Link
+from agent.launcher.image import Images
 from agent.launcher.layout import Host, Places
 from agent.launcher.protocol import LauncherError
 from agent.launcher.request import parse_job
 from agent.launcher.runs import Runs
 from agent.launcher.server import Server, open_socket, say
+from agent.launcher.stock import Stock
 
 _USAGE = """usage: edge-launcher [OPTIONS]              serve the agent (root)
        edge-launcher --purge [OPTIONS]      end every run of --state-dir and remove all that was made for it (root)
@@ -22,19 +25,23 @@ _USAGE = """usage: edge-launcher [OPTIONS]              serve the agent (root)
   --run-dir DIR     /run/edge-launcher (a tmpfs; must be kept while runs live)
   --socket PATH     RUN_DIR/launcher.sock
   --policy FILE     /etc/edge-agent/launcher.toml
+  --runtime NAME    auto, crun, runc, runsc or the path of one like them (the policy's)
+  --netns PATH      the network namespace of runs' other ends (the launcher's own)
   --cgroup NAME     edge-jobs; a name with a leading / is the path of a cgroup delegated for runs alone
 """
 
 
 @dataclass(slots=True)
 class _Options:
-    """argparse would cost a megabyte for these eight."""
+    """argparse would cost a megabyte for these ten."""
 
     state_dir: str = "/var/lib/edge-launcher"
     run_dir: str = "/run/edge-launcher"
     socket: str = ""
     policy: str = str(policy.DEFAULT_FILE)
     cgroup: str = "edge-jobs"
+    runtime: str = ""
+    netns: str = ""
     dry_run: str = ""
     json: bool = False
     purge: bool = False
@@ -89,8 +96,14 @@ def main() -> int:
         return 1
 
 
-def _host(options: _Options, runtime: str) -> Host:
-    return host.discover(options.places, cgroup_name=options.cgroup, runtime=runtime)
+def _host(options: _Options, rules: policy.Policy) -> Host:
+    return host.discover(
+        options.places,
+        rules,
+        cgroup_name=options.cgroup,
+        runtime=options.runtime or rules.runtime,
+        netns=options.netns,
+    )
 
 
 def _lock(places: Places) -> int:
@@ -110,38 +123,57 @@ def _serve(options: _Options) -> int:
     places = options.places
     os.umask(0o022)
     _lock(places)
-    found = _host(options, rules.runtime)
+    found = _host(options, rules)
     execute.perform(plan.skeleton(places))
     os.chdir(places.run_dir)  # conmon 2.1.6 drops a file named "oom" where it stands
     cgroup.prepare(found.tree)
     profile = seccomp.section(seccomp.read(), found.machine)
-    runs = Runs(found, rules, profile)
-    runs.adopt()
+    images = Images(found, rules.image_dir, rules.max_image_bytes)
+    images.adopt()
+    runs = Runs(found, rules, profile, images)
+    adopt.adopt(runs, found)
     listener = open_socket(Path(options.socket) if options.socket else places.socket, rules.agent_uid)
     say(f"ready: {found.facts.runtime} {found.facts.runtime_version}, cgroup {found.facts.cgroup} {found.tree.parent}")
-    Server(runs, found.facts, rules.agent_uid).serve(listener)
+    Server(runs, Stock(places, rules, runs.book, images), found.facts, rules.agent_uid).serve(listener)
     return 0
+
+
+def _rules(options: _Options) -> policy.Policy:
+    """Without a file of root's, the usual."""
+    file = Path(options.policy)
+    return policy.read(file) if file != policy.DEFAULT_FILE or file.exists() else policy.Policy(agent_uid=0)
 
 
 def _purge(options: _Options) -> int:
     _lock(options.places)
-    found = _host(options, "auto")
-    Runs(found, policy.Policy(agent_uid=0), {}).purge()
+    rules = _rules(options)
+    found = _host(options, rules)
+    adopt.purge(Runs(found, rules, {}, Images(found, rules.image_dir, rules.max_image_bytes)), found)
     return 0
 
 
 def _dry_run(options: _Options) -> int:
-    file = Path(options.policy)
-    rules = policy.read(file) if file != policy.DEFAULT_FILE or file.exists() else policy.Policy(agent_uid=0)
+    rules = _rules(options)
     try:
         raw = json.loads(Path(options.dry_run).read_text())
     except ValueError as error:
         raise LauncherError("bad-request", f"{options.dry_run}: not JSON: {error}") from error
     request = parse_job(raw)
     policy.check(rules, request)
-    found = _host(options, rules.runtime)
+    found = _host(options, rules)
     profile = seccomp.section(seccomp.read(), found.machine)
-    steps = (*plan.skeleton(found.places), *plan.start(request, 0, found, profile))
+    root = None
+    if request.image != "host":
+        images = Images(found, rules.image_dir, rules.max_image_bytes)
+        root = oci.Root(image.root(found.places, request.run), images.config(request.image))
+    link = None
+    if request.network:
+        link = Link(request.run, request.tenant, request.job, 0, 1, request.network)
+    steps = (
+        *plan.skeleton(found.places),
+        *plan.create(request, 0, found, profile, link=link, root=root),
+        *plan.start(request.run, found),
+    )
     sys.stdout.write(plan.as_json(steps) if options.json else plan.as_text(steps))
     return 0
 

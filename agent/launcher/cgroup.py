@@ -10,7 +10,7 @@ from pathlib import Path
 from agent.launcher.layout import Tree
 from agent.launcher.protocol import LauncherError, Usage
 
-_CONTROLLERS = ("cpu", "memory", "pids")
+CONTROLLERS = ("cpu", "io", "memory", "pids")
 _LEAF = "launcher"
 _CLEAR_SECONDS = 5.0
 _BATCH = 64  # descriptors open at a time
@@ -58,7 +58,7 @@ def prepare(tree: Tree) -> None:
             for step in dict.fromkeys((tree.top, tree.parent)):
                 if step != "/":  # the root is exempt
                     _evacuate(tree.at("", step))
-                enable(tree.at("", step), _CONTROLLERS)
+                enable(tree.at("", step), CONTROLLERS)
     except OSError as error:
         raise LauncherError("host", f"cgroup {tree.parent}: {error}; was it delegated (Delegate=yes)?") from error
 
@@ -99,13 +99,16 @@ def _number(path: Path, key: str = "") -> int:
 
 
 def usage(tree: Tree, run: str) -> Usage:
-    """Counters of the run's job; all 0 once its cgroup is gone."""
+    """Counters of the run's job; all 0 once its cgroup is gone.
+
+    Memory is what can't be given back: anonymous pages and those of tmpfs (shmem), which the cache of files isn't.
+    """
     job = tree.job(run)
     if tree.kind == "v2":
         group = tree.at("", job)
         return Usage(
             cpu_nano=_number(group / "cpu.stat", "usage_usec") * 1000,
-            memory_bytes=_number(group / "memory.current"),
+            memory_bytes=_sum(group / "memory.stat", ("anon", "shmem")),
             memory_peak_bytes=_number(group / "memory.peak"),
             pids=_number(group / "pids.current"),
             oom_kills=_number(group / "memory.events", "oom_kill"),
@@ -113,11 +116,21 @@ def usage(tree: Tree, run: str) -> Usage:
     memory = tree.at("memory", job)
     return Usage(
         cpu_nano=_number(tree.at("cpuacct", job) / "cpuacct.usage"),
-        memory_bytes=_number(memory / "memory.usage_in_bytes"),
+        memory_bytes=_sum(memory / "memory.stat", ("total_rss", "total_shmem")),
         memory_peak_bytes=_number(memory / "memory.max_usage_in_bytes"),
         pids=_number(tree.at("pids", job) / "pids.current"),
         oom_kills=_number(memory / "memory.oom_control", "oom_kill"),
     )
+
+
+def _sum(path: Path, keys: tuple[str, ...]) -> int:
+    """Of the numbers after `keys` in a file of lines "key number"; 0 when it is not there."""
+    try:
+        text = path.read_text()
+    except OSError:
+        return 0
+    pairs = (line.split() for line in text.splitlines())
+    return sum(int(pair[1]) for pair in pairs if pair[0] in keys)
 
 
 def _groups(tree: Tree, path: str) -> list[Path]:

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.launcher import cgroup, monitor, mounts
+from agent.launcher import cgroup, disk, monitor, mounts
 from agent.launcher.monitor import Process
 from agent.launcher.operation import (
     MakeCgroup,
@@ -24,6 +24,7 @@ from agent.launcher.operation import (
     WriteSecrets,
 )
 from agent.launcher.protocol import LauncherError
+from agent.launcher.storage import LimitDevice, MakeDisk, MountFile
 
 
 def perform(plan: Plan, created: Callable[[Process, Process], None] | None = None) -> None:
@@ -45,22 +46,30 @@ def _perform(operation: Operation) -> None:
     match operation:
         case MakeDirectory() | WriteFile() | MakeLink() | WriteSecrets():
             _place(operation)
-        case MakeCgroup(path, controllers):
-            path.mkdir(parents=True, exist_ok=True)
-            if controllers:
-                cgroup.enable(path, controllers)
-        case SetCgroup(path, text):
-            path.write_text(text)
+        case MakeCgroup() | SetCgroup():
+            _group(operation)
         case Mount(source, path, kind, flags, data):
             mounts.mount(source, path, kind, flags, data)
         case Unmount(path):
             mounts.unmount(path)
         case Run(argv, stdin, why, may_fail):
             _run(argv, stdin, why or argv[0], may_fail=may_fail)
+        case MakeDisk() | MountFile() | LimitDevice():
+            disk.perform(operation)
         case StartJob(argv):
             _run(argv, "", "the runtime could not start the job", may_fail=False)
         case StartMonitor():
             raise TypeError("perform takes this one")
+
+
+def _group(operation: MakeCgroup | SetCgroup) -> None:
+    match operation:
+        case MakeCgroup(path, controllers):
+            path.mkdir(parents=True, exist_ok=True)
+            if controllers:
+                cgroup.enable(path, controllers)
+        case SetCgroup(path, text):
+            path.write_text(text)
 
 
 def _place(operation: MakeDirectory | WriteFile | MakeLink | WriteSecrets) -> None:

@@ -1,14 +1,19 @@
 """What this machine is: the runtime that works here, its cgroups, its size. Read once, at the launcher's start."""
 
 import os
+import re
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from agent.launcher import cgroup, monitor
+from agent.launcher import cgroup, idmap, interface, monitor, network
 from agent.launcher.layout import Host, Places, Tree
+from agent.launcher.policy import Policy
 from agent.launcher.protocol import HostFacts, LauncherError
 
 _BINARIES = (Path("/usr/bin"), Path("/usr/sbin"), Path("/bin"), Path("/sbin"))
+_PROFILE = "edge-job"  # systemd/apparmor/edge-job
 _ETC = (Path("/etc/ld.so.cache"), Path("/etc/alternatives"))
 
 
@@ -49,10 +54,62 @@ def _version(runtime: Path) -> str:
     return words[2] if len(words) > 2 else "unknown"
 
 
-def discover(places: Places, *, cgroup_name: str, runtime: str, proc: Path = Path("/proc")) -> Host:
-    """Raises LauncherError(host): what is missing, and what to do."""
+def kernel_is(release: str, *least: int) -> bool:
+    """Whether `uname -r` says at least that version."""
+    numbers = [int(word) for word in re.split(r"[.-]", release)[:2] if word.isdigit()]
+    return tuple(numbers) >= least
+
+
+def disk_of(path: Path, sys: Path = Path("/sys")) -> str:
+    """The whole disk that holds `path`, "8:0": io can't be limited for a part of it. Empty when it has none."""
+    device = path.stat().st_dev
+    here = sys / "dev/block" / f"{os.major(device)}:{os.minor(device)}"
+    if not here.exists():
+        return ""
+    whole = here.resolve().parent if (here / "partition").exists() else here
+    return (whole / "dev").read_text().strip()
+
+
+def apparmor_profile(sys: Path = Path("/sys")) -> str:
+    """The profile that runs get here: ours, where AppArmor is on and has it loaded; empty otherwise."""
+    try:
+        on = (sys / "module/apparmor/parameters/enabled").read_text().strip() == "Y"
+        loaded = (sys / "kernel/security/apparmor/profiles").read_text() if on else ""
+    except OSError:
+        return ""
+    return _PROFILE if any(line.split(" ")[0] == _PROFILE for line in loaded.splitlines()) else ""
+
+
+def _network(found: Host, rules: Policy) -> Host:
+    """With what runs' networks need here; without, where they can't have one."""
+    if not rules.network or found.netns is None:
+        return found
+    why = interface.unavailable(rules.network, found.netns)
+    if why:
+        print(f"edge-launcher: runs have no network here: {why}", file=sys.stderr, flush=True)  # noqa: T201 stderr is the journal
+        return found
+    return replace(
+        found,
+        facts=replace(found.facts, network=True),
+        network=rules.network,
+        router=interface.router(found.netns, network.marker(found.places)),
+        ipv6=interface.ipv6(),
+    )
+
+
+def discover(
+    places: Places, rules: Policy, *, cgroup_name: str, runtime: str, netns: str, proc: Path = Path("/proc")
+) -> Host:
+    """`netns` is where the host's side of runs' networks lives; empty for our own.
+
+    Raises LauncherError(host): what is missing, and what to do.
+    """
     tree = cgroup.find(cgroup_name, (proc / "self/mountinfo").read_text(), (proc / "self/cgroup").read_text())
     chosen = choose_runtime(runtime, crun_refuses=_crun_refuses(tree), find=_binary)
+    release = os.uname().release
+    state = next(path for path in (places.state_dir, *places.state_dir.parents) if path.exists())
+    disk = os.statvfs(state)
+    profile = apparmor_profile()
     facts = HostFacts(
         runtime=chosen.name,
         runtime_version=_version(chosen),
@@ -61,8 +118,12 @@ def discover(places: Places, *, cgroup_name: str, runtime: str, proc: Path = Pat
         cpus=os.cpu_count() or 1,
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         boot_id=(proc / "sys/kernel/random/boot_id").read_text().strip(),
+        disk_bytes=disk.f_blocks * disk.f_frsize,
+        apparmor=bool(profile),
+        idmap=idmap.supported(release),
+        max_runs=rules.max_runs,
     )
-    return Host(
+    found = Host(
         facts=facts,
         machine=os.uname().machine,
         runtime=chosen,
@@ -71,4 +132,9 @@ def discover(places: Places, *, cgroup_name: str, runtime: str, proc: Path = Pat
         tree=tree,
         places=places,
         etc=tuple(path for path in _ETC if path.exists()),
+        netns=Path(netns or f"/proc/{os.getpid()}/ns/net"),
+        noswap=kernel_is(release, 6, 4),
+        apparmor=profile,
+        state_device=disk_of(state),
     )
+    return _network(found, rules)

@@ -52,10 +52,15 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class RunPlaces:
-    """Files of one run. The log is in the run directory (a tmpfs): a flooding job must not wear out an SD card."""
+    """Files of one run. What is written while it runs is in the run directory (a tmpfs).
+
+    A flooding job must not wear out an SD card, and an exit code must not be lost to a full disk.
+    """
 
     directory: Path
     log: Path
+    live: Path  # of this boot
+    secrets: Path
 
     @property
     def record(self) -> Path:
@@ -67,16 +72,25 @@ class RunPlaces:
 
     @property
     def monitor_pid(self) -> Path:
-        return self.directory / "monitor.pid"
+        return self.live / "monitor.pid"
+
+    @property
+    def job_pid(self) -> Path:
+        return self.live / "job.pid"
+
+    @property
+    def check(self) -> Path:
+        """What a health check inside the run is, for the runtime."""
+        return self.live / "check.json"
 
     @property
     def exit(self) -> Path:
         """Conmon writes it by rename: the decimal exit code, 128+n for signal n."""
-        return self.directory / "persist" / "exit"
+        return self.live / "exit"
 
     @property
     def oom(self) -> Path:
-        return self.directory / "persist" / "oom"
+        return self.live / "oom"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +114,20 @@ class Places:
         return self.run_dir / "logs"
 
     @property
+    def live(self) -> Path:
+        return self.run_dir / "live"
+
+    @property
+    def secrets(self) -> Path:
+        """Mount points of file systems in memory, each as long as its sandbox is being made."""
+        return self.run_dir / "secrets"
+
+    @property
+    def key(self) -> Path:
+        """Of this boot: what a held run's request is known by."""
+        return self.run_dir / "key"
+
+    @property
     def runtime(self) -> Path:
         """State of crun or runc: the reason why launchers with different directories never meet."""
         return self.run_dir / "runtime"
@@ -113,7 +141,9 @@ class Places:
         return self.state_dir / "lock"
 
     def run(self, run: str) -> RunPlaces:
-        return RunPlaces(directory=self.runs / run, log=self.logs / run)
+        return RunPlaces(
+            directory=self.runs / run, log=self.logs / run, live=self.live / run, secrets=self.secrets / run
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +160,11 @@ class Host:
     etc: tuple[Path, ...]  # harmless files of /etc that programs in /usr need and that exist here
     netns: Path | None = None  # the network namespace where the host's side of runs' networks lives; None = our own
     network: str = ""  # where runs' addresses are from, "10.222.0.0/16"; empty = no run has a network
-    image_dir: Path = Path("/var/lib/edge-agent/images")  # where the agent keeps what it fetched
+    router: bool = False  # it forwarded packets before any run had a network, and goes on to
+    ipv6: bool = True  # the kernel knows it; runs never get it
     noswap: bool = False  # the kernel's tmpfs can be told to stay in memory (Linux 6.4)
     apparmor: str = ""  # the profile of every run; empty = this machine has none
+    state_device: str = ""  # "8:0", the whole disk under the state directory; empty = not one that can be limited
 
 
 def uid_base(slot: int) -> int:

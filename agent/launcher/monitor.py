@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,25 @@ def send(wanted: Process, number: signal.Signals) -> None:
         os.close(fd)
 
 
+def is_in(wanted: Process, group: str) -> bool:
+    """Whether it lives in the cgroup `group`, or below, of any hierarchy."""
+    try:
+        text = Path(f"/proc/{wanted.pid}/cgroup").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    paths = (line.split(":", 2)[2] for line in text.splitlines())
+    return any(path == group or path.startswith(f"{group}/") for path in paths) and wanted.alive()
+
+
+def same_file(*paths: Path | str) -> bool:
+    """All are there, and one and the same; also for namespaces, by whatever name they are held."""
+    try:
+        found = [os.stat(path) for path in paths]  # noqa: PTH116 a Path of each would say no more
+    except OSError:
+        return False
+    return len({(one.st_dev, one.st_ino) for one in found}) == 1
+
+
 def pin_oom_score(wanted: Process, score: int) -> None:
     """Make `score` the least that `wanted` and its children can give themselves.
 
@@ -89,22 +109,36 @@ def pin_oom_score(wanted: Process, score: int) -> None:
 def command(argv: tuple[str, ...], stdin: str = "", seconds: float = _COMMAND_SECONDS) -> tuple[int, str]:
     """Run a short command: its exit code (-9 when it had to be killed after `seconds`) and what it said."""
     said = os.memfd_create("said")
-    told = os.memfd_create("told") if stdin else -1
     try:
-        actions: list[Any] = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0)]
-        if stdin:
-            with os.fdopen(os.dup(told), "w") as file:
-                file.write(stdin)
-            os.lseek(told, 0, os.SEEK_SET)
-            actions = [(os.POSIX_SPAWN_DUP2, told, 0)]
-        actions += [(os.POSIX_SPAWN_DUP2, said, 1), (os.POSIX_SPAWN_DUP2, said, 2)]
-        pid = os.posix_spawn(argv[0], argv, _ENVIRONMENT, file_actions=actions, setsigdef=_DEFAULT_SIGNALS)
+        with _told(stdin) as told:
+            pid = spawn(argv, said, told)
         code = _reap(pid, seconds)
         return code, os.pread(said, 4096, 0).decode(errors="replace").strip()
     finally:
         os.close(said)
-        if told >= 0:
-            os.close(told)
+
+
+@contextlib.contextmanager
+def _told(text: str) -> Generator[int]:
+    """A descriptor to read `text` from; -1 for none."""
+    if not text:
+        yield -1
+        return
+    fd = os.memfd_create("told")
+    try:
+        with os.fdopen(os.dup(fd), "w") as file:
+            file.write(text)
+        os.lseek(fd, 0, os.SEEK_SET)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def spawn(argv: tuple[str, ...], out: int, stdin: int = -1) -> int:
+    """The pid of our child, which the caller reaps; it reads `stdin`, or nothing, and writes to `out` alone."""
+    first = (os.POSIX_SPAWN_DUP2, stdin, 0) if stdin >= 0 else (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0)
+    actions: list[Any] = [first, (os.POSIX_SPAWN_DUP2, out, 1), (os.POSIX_SPAWN_DUP2, out, 2)]
+    return os.posix_spawn(argv[0], argv, _ENVIRONMENT, file_actions=actions, setsigdef=_DEFAULT_SIGNALS)
 
 
 def _reap(pid: int, seconds: float) -> int:

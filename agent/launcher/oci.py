@@ -1,11 +1,15 @@
 """The OCI config.json of a run, built whole by us: nothing in it is the caller's but words, limits and values. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agent.launcher import layout
-from agent.launcher.protocol import MIB, JobRequest
+from agent.launcher.disk import mounted
+from agent.launcher.network import hosts_file, netns
+from agent.launcher.protocol import MIB, JobRequest, LauncherError
+from agent.launcher.storage import ImageConfig
 
 JOB_ID = 1000  # uid and gid inside the namespace
 CPU_PERIOD_MICRO = 100_000
@@ -35,28 +39,46 @@ _MASKED = (
     "/proc/pressure",
     "/proc/sysvipc",
     "/proc/vmallocinfo",
-    "/usr/local",  # the machine's own additions
+    "/proc/softirqs",
+    "/proc/schedstat",
+    "/proc/kpagecgroup",
 )
+_MASKED_OF_HOST = ("/usr/local",)  # the machine's own additions
 _READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+_INIT = Path("/run/init")  # where an image's run finds ours
+_RUN_BYTES = 65536
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/work", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108 the job's own tmpfs
+_IMAGE_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
-def config(request: JobRequest, slot: int, host: layout.Host, seccomp: Mapping[str, Any]) -> dict[str, Any]:
-    """config.json for the runtime; `seccomp` is seccomp.section(...)."""
+@dataclass(frozen=True, slots=True)
+class Root:
+    """What a run's processes find at /, and who they are there."""
+
+    path: Path
+    image: ImageConfig | None = None  # None: this machine's /usr, on the skeleton that all runs share
+
+
+def config(
+    request: JobRequest, slot: int, host: layout.Host, seccomp: Mapping[str, Any], root: Root | None = None
+) -> dict[str, Any]:
+    """config.json for the runtime; `seccomp` is seccomp.section(...). `root` is of request.image; None for "host"."""
     mapping = [{"containerID": 0, "hostID": layout.uid_base(slot), "size": layout.UID_COUNT}]
+    root = root or Root(host.places.rootfs)
     return {
         "ociVersion": "1.0.2",
         "hostname": "job",
-        "process": _process(request, host.init),
-        "root": {"path": str(host.places.rootfs), "readonly": True},
-        "mounts": _mounts(request.tmp_bytes, host.etc),
+        "process": _process(request, host, root.image),
+        "root": {"path": str(root.path), "readonly": True},
+        "mounts": _mounts(request, host, root.image),
         "linux": {
-            "namespaces": [{"type": kind} for kind in ("user", "pid", "ipc", "uts", "mount", "cgroup", "network")],
+            "namespaces": [{"type": kind} for kind in ("user", "pid", "ipc", "uts", "mount", "cgroup")]
+            + [{"type": "network"} | ({"path": str(netns(host.places, request.run))} if request.network else {})],
             "uidMappings": mapping,
             "gidMappings": mapping,
             "cgroupsPath": host.tree.job(request.run),
             "resources": _resources(request, host.tree.kind),
-            "maskedPaths": list(_MASKED),
+            "maskedPaths": [*_MASKED, *(() if root.image else _MASKED_OF_HOST)],
             "readonlyPaths": list(_READ_ONLY),
             "rootfsPropagation": "private",
             "seccomp": dict(seccomp),
@@ -64,27 +86,44 @@ def config(request: JobRequest, slot: int, host: layout.Host, seccomp: Mapping[s
     }
 
 
-def _process(request: JobRequest, init: Path) -> dict[str, Any]:
-    environment = _ENVIRONMENT | dict(request.env)
-    return {
+def user(image: ImageConfig | None) -> tuple[int, int]:
+    """(uid, gid) inside the namespace."""
+    return (image.uid, image.gid) if image else (JOB_ID, JOB_ID)
+
+
+def _process(request: JobRequest, host: layout.Host, image: ImageConfig | None) -> dict[str, Any]:
+    environment = _ENVIRONMENT | (_IMAGE_ENVIRONMENT | dict(image.env) if image else {}) | dict(request.env)
+    uid, gid = user(image)
+    process: dict[str, Any] = {
         "terminal": False,
-        "user": {"uid": JOB_ID, "gid": JOB_ID, "umask": 0o022},
+        "user": {"uid": uid, "gid": gid, "umask": 0o022},
         # A real init: as PID 1 itself a program would ignore signals that it has no handler for.
-        "args": [str(init), "--", *request.command],
+        "args": [str(_INIT if image else host.init), "--", *command(request, image)],
         "env": [f"{name}={value}" for name, value in environment.items()],
-        "cwd": "/work",
+        "cwd": (image.cwd or "/") if image else "/work",
         "capabilities": {kind: [] for kind in ("bounding", "effective", "inheritable", "permitted", "ambient")},
         "rlimits": [
-            {"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024},
+            {"type": "RLIMIT_NOFILE", "hard": request.open_files, "soft": request.open_files},
             {"type": "RLIMIT_CORE", "hard": 0, "soft": 0},
             # The kernel counts these two against root of the host as well, who made the user namespace: a job that
-            # took all that is root's left no timer to the host's own daemons. 32 jobs stay far below root's limits.
+            # took all that is root's left no timer to the host's own daemons. A run's share stays far below it.
             {"type": "RLIMIT_SIGPENDING", "hard": 64, "soft": 64},  # timers and queued signals
             {"type": "RLIMIT_MSGQUEUE", "hard": 4096, "soft": 4096},  # bytes of POSIX message queues
         ],
         "noNewPrivileges": True,
         "oomScoreAdj": OOM_SCORE_ADJ,  # always set: conmon's own, -1000, must not be inherited
     }
+    if host.apparmor:
+        process["apparmorProfile"] = host.apparmor
+    return process
+
+
+def command(request: JobRequest, image: ImageConfig | None) -> tuple[str, ...]:
+    """The request's, or else the image's own. Raises LauncherError(bad-request) when neither says one."""
+    words = request.command or (image.command if image else ())
+    if not words:
+        raise LauncherError("bad-request", "command: the image has none of its own", "command")
+    return words
 
 
 def _tmpfs(destination: str, size_bytes: int, mode: str, *options: str) -> dict[str, Any]:
@@ -96,19 +135,19 @@ def _tmpfs(destination: str, size_bytes: int, mode: str, *options: str) -> dict[
     }
 
 
-def _bound(path: Path) -> dict[str, Any]:
+def _bound(source: Path, destination: Path, *options: str) -> dict[str, Any]:
     return {
-        "destination": str(path),
+        "destination": str(destination),
         "type": "none",
-        "source": str(path),
-        "options": ["rbind", "ro", "nosuid", "nodev"],
+        "source": str(source),
+        "options": ["rbind", "nosuid", "nodev", *(options or ("ro",))],
     }
 
 
-def _mounts(tmp_bytes: int, etc: tuple[Path, ...]) -> list[dict[str, Any]]:
-    return [
-        _bound(Path("/usr")),
-        *map(_bound, etc),
+def _mounts(request: JobRequest, host: layout.Host, image: ImageConfig | None) -> list[dict[str, Any]]:
+    places, tmp_bytes = host.places, request.tmp_bytes
+    mounts = [] if image else [_bound(path, path) for path in (Path("/usr"), *host.etc)]
+    mounts += [
         {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
         {
             "destination": "/dev",
@@ -124,8 +163,19 @@ def _mounts(tmp_bytes: int, etc: tuple[Path, ...]) -> list[dict[str, Any]]:
         },
         _tmpfs("/dev/shm", min(tmp_bytes, 16 * MIB), "1777", "noexec"),  # noqa: S108
         _tmpfs("/tmp", tmp_bytes, "1777"),  # noqa: S108
-        _tmpfs("/work", tmp_bytes, "1777"),
+        _bound(mounted(places, request.run), Path("/work"), "rw")
+        if request.disk_bytes
+        else _tmpfs("/work", tmp_bytes, "1777"),
     ]
+    if request.secrets or image:  # what is mounted below needs a place that the runtime can make
+        mounts.append(_tmpfs("/run", _RUN_BYTES, "755"))
+    if image:
+        mounts.append(_bound(host.init, _INIT))
+    if request.secrets:
+        mounts.append(_bound(places.run(request.run).secrets, Path("/run/secrets"), "ro", "noexec"))
+    if request.network:
+        mounts.append(_bound(hosts_file(places, request.run), Path("/etc/hosts"), "ro", "noexec"))
+    return mounts
 
 
 def _resources(request: JobRequest, kind: layout.CgroupKind) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agent.launcher.storage import Step
+
 
 @dataclass(frozen=True, slots=True)
 class MakeDirectory:
@@ -145,5 +147,6 @@ Operation = (
     | Mount
     | Unmount
     | WriteSecrets
+    | Step
 )
 Plan = tuple[Operation, ...]

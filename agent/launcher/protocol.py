@@ -191,6 +191,7 @@ class HostFacts:
     network: bool = False  # runs can have a network here (ip, nft and root's policy allow it)
     apparmor: bool = False  # runs are confined by the edge-job profile
     idmap: bool = False  # mounts can be mapped: images and disks show their true owners
+    max_runs: int = 64  # at once, by root's policy
 
 
 def to_json(

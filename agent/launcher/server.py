@@ -19,9 +19,12 @@ from typing import Any, cast
 from agent.launcher import protocol
 from agent.launcher import request as requests
 from agent.launcher.protocol import MAX_PACKET, LauncherError, to_json
+from agent.launcher.reach import parse_reach
 from agent.launcher.runs import Runs
+from agent.launcher.stock import Stock
 
-_CONNECTIONS = 8
+_CONNECTIONS = 24  # twice what health checks may take of them
+_LISTED = 256  # runs in an answer: 400 bytes each at most
 _IDLE_SECONDS = 30.0
 _STOP_SECONDS = 20.0
 _PLACE_SECONDS = 0.05
@@ -63,6 +66,7 @@ def _heard(number: int, frame: object) -> None:
 @dataclass(frozen=True, slots=True)
 class Server:
     runs: Runs
+    stock: Stock
     facts: protocol.HostFacts
     agent_uid: int
 
@@ -101,6 +105,7 @@ class Server:
         try:
             with connection:
                 connection.settimeout(_IDLE_SECONDS)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_PACKET)
                 allowed = _peer_uid(connection) == self.agent_uid
                 while True:
                     packet = connection.recv(MAX_PACKET + 1)
@@ -130,15 +135,24 @@ class Server:
         return {"ok": value}, fd
 
     def _do(self, raw: dict[str, Any]) -> Answer:
-        op = raw.get("op")
-        if op == "hello":
-            return to_json(self.facts), None
-        if op == "start":
-            request = requests.parse_job(raw)
-            return to_json(self.runs.start(request)), None
-        if op == "list":
-            return {"runs": [to_json(state) for state in self.runs.states()]}, None
-        return self._do_run(op, requests.run_name(raw), raw)
+        match raw.get("op"):
+            case "hello":
+                return to_json(self.facts), None
+            case "start":
+                return to_json(self.runs.start(requests.parse_job(raw))), None
+            case "hold":
+                return to_json(self.runs.hold(requests.parse_job(raw))), None
+            case "list":
+                return self._list(raw.get("after", "")), None
+            case "image" | "images" | "remove-image" | "disks" | "remove-disk" as op:
+                return self._do_stock(op, raw), None
+            case op:
+                return self._do_run(op, requests.run_name(raw), raw)
+
+    def _list(self, after: object) -> dict[str, Any]:
+        """By name, so that a run which was there all along is in one of the answers."""
+        states = [state for state in self.runs.states() if state.run > str(after)]
+        return {"runs": [to_json(state) for state in states[:_LISTED]], "more": len(states) > _LISTED}
 
     def _do_run(self, op: object, run: str, raw: dict[str, Any]) -> Answer:
         match op:
@@ -149,16 +163,33 @@ class Server:
                 return to_json(state), fd
             case "signal":
                 self.runs.signal(run, requests.signal_name(raw))
-                return {}, None
+            case "check":
+                return to_json(self.runs.check(run)), None
+            case "reach":
+                self.runs.reach(run, parse_reach(raw.get("reach")))
             case "usage":
                 return to_json(self.runs.usage(run)), None
             case "logs":
                 return {}, self.runs.open_log(run)
             case "remove":
                 self.runs.remove(run)
-                return {}, None
             case _:
                 raise LauncherError("bad-request", f"unknown op {str(op)[:40]}", "op")
+        return {}, None
+
+    def _do_stock(self, op: str, raw: dict[str, Any]) -> dict[str, Any]:
+        match op:
+            case "image":
+                return to_json(self.stock.image(requests.image_name(raw)))
+            case "images":
+                return {"images": [to_json(state) for state in self.stock.images()]}
+            case "remove-image":
+                self.stock.remove_image(requests.image_name(raw))
+            case "disks":
+                return {"disks": [to_json(state) for state in self.stock.disks()]}
+            case _:
+                self.stock.remove_disk(*requests.owner(raw))
+        return {}
 
 
 def _peer_uid(connection: socket.socket) -> int:
