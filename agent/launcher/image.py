@@ -142,6 +142,12 @@ class Images:
         for path in self._top.glob(f"*{_PARTIAL}"):
             shutil.rmtree(path)
 
+    def close(self) -> None:
+        """Let go of the lock, as the end of the process would; what is under way goes on."""
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1
+
     def ask(self, image: str) -> ImageState:
         """The image's state; begins to unpack it when it isn't here. Raises LauncherError(host): why it failed."""
         with self._lock:
