@@ -24,11 +24,11 @@ def count(tally: Tally, passed: bool, message: str, at: float) -> tuple[Tally, H
     Failures before the first success count only from `start_seconds` on: what is still starting up isn't ill. A run is
     called healthy once, and unhealthy once: then it is stopped.
     """
+    if tally.health is Health.UNHEALTHY:
+        return tally, None
     if passed:
         told = None if tally.health is Health.HEALTHY else Healthy(tally.run, at)
         return replace(tally, health=Health.HEALTHY, failures=0), told
-    if tally.health is Health.UNHEALTHY:
-        return tally, None
     if tally.health is Health.STARTING and at < tally.began_at + tally.check.start_seconds:
         return tally, None
     failures = tally.failures + 1

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from agent.jobs.job import Job
+from agent.jobs.job import Command, Event, Job
+from agent.jobs.machine import step
 from agent.model import JobState
 from agent.spec import Desired, JobKind, JobSpec, Limits, Quota, RestartMode, RestartPolicy, Tenant
 
@@ -41,3 +42,12 @@ ROOMY = Quota(jobs=100, cpu_milli=100_000, memory_bytes=1 << 40)
 
 def desired(*specs: JobSpec, revision: int = 1, quota: Quota = ROOMY) -> Desired:
     return Desired(revision, tuple(Tenant(t, quota=quota) for t in ("acme", "bolt")), specs)
+
+
+def walk(job: Job, *happened: Event) -> tuple[Job, list[Command]]:
+    """One event after the other, and all that is commanded meanwhile."""
+    commands: list[Command] = []
+    for event in happened:
+        job, more = step(job, event)
+        commands += more
+    return job, commands

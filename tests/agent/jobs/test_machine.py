@@ -28,6 +28,7 @@ from agent.jobs.job import (
     PrepareFailed,
     Progress,
     Rejected,
+    RemoveDisk,
     RemoveRun,
     Replaced,
     RetryDue,
@@ -45,8 +46,8 @@ from agent.jobs.job import (
 from agent.jobs.machine import due, resume, step
 from agent.model import Event as Report
 from agent.model import JobState
-from agent.spec import RestartMode, RestartPolicy
-from tests.fakes.jobs import ALWAYS, NEVER, ON_FAILURE, batch, running, service
+from agent.spec import HealthCheck, Limits, RestartMode, RestartPolicy
+from tests.fakes.jobs import ALWAYS, NEVER, ON_FAILURE, batch, running, service, walk
 
 P, G, S, R, T, B = (
     JobState.PENDING,
@@ -57,6 +58,9 @@ P, G, S, R, T, B = (
     JobState.BACKING_OFF,
 )
 F, X, L, J = JobState.FINISHED, JobState.FAILED, JobState.LOST, JobState.REJECTED
+
+DIGEST = "sha256:" + "ab" * 32
+IMAGE = "shop.example/app@" + DIGEST
 
 
 def at_rest(spec, state):
@@ -154,8 +158,6 @@ SERVICE_ON_TRIAL = SERVICE_ALWAYS | {
     "trial-over": (P, P, T, R, T, P, F, X, L, J),
     "replaced": (P, P, S, R, T, P, P, P, P, P),
 }
-DIGEST = "sha256:" + "ab" * 32
-IMAGE = "shop.example/app@" + DIGEST
 
 
 def on_trial(state):
@@ -200,14 +202,6 @@ def test_every_event_in_every_state_of_an_update_on_trial(state, event) -> None:
 def test_news_of_another_run_changes_nothing(state, event) -> None:
     job = at_rest(service(), state)
     assert step(job, replace(events(service())[event], run="s.1.9")) == (job, ())
-
-
-def walk(job, *happened):
-    commands = []
-    for event in happened:
-        job, more = step(job, event)
-        commands += more
-    return job, commands
 
 
 def test_a_batch_job_starts_runs_and_finishes() -> None:
@@ -291,39 +285,6 @@ def test_a_reboot_makes_runs_lost_and_counts_them_as_made_now() -> None:
     assert due(job)[0] == 22.0
 
 
-def test_a_replaced_service_stops_first_and_both_ends_are_told() -> None:
-    new = service(generation=2)
-    job, commands = step(running(service()), Replaced(new, 1.0))
-    assert commands[0] == Stop("s.1.1", "TERM") and job.state is T
-    job, commands = step(job, Exited("s.1.1", 143, oom=False, ended_unix_nano=3, at=1.5))
-    assert (job.spec, job.state, job.attempt) == (new, P, 0)
-    assert [(c.generation, c.state, c.reason) for c in commands] == [(1, F, "replaced"), (2, P, "")]
-    job, commands = step(job, Admitted(2.0))
-    assert commands[:2] == (RemoveRun("s.1.1"), StartRun("s.2.1", new, "host"))
-
-
-def test_withdrawn_wins_over_a_replacement_that_waits() -> None:
-    job, _ = walk(running(service()), Replaced(service(generation=2), 1.0), Withdrawn(1.1))
-    job, commands = step(job, Exited("s.1.1", 143, oom=False, ended_unix_nano=3, at=1.5))
-    assert (job.state, job.reason, job.gone) == (F, "withdrawn", True)
-    assert commands[0] == RemoveRun("s.1.1")
-
-
-def test_a_withdrawn_service_that_returns_runs_again_under_a_new_run_name() -> None:
-    spec = service()
-    job, _ = walk(running(spec), Withdrawn(1.0), Exited("s.1.1", 143, oom=False, ended_unix_nano=3, at=1.5))
-    job, _ = walk(job, Returned(spec), Admitted(2.0))
-    assert (job.state, job.run, job.gone) == (S, "s.1.2", False)
-
-
-def test_a_batch_job_that_ran_and_returns_is_shown_but_not_run() -> None:
-    spec = batch()
-    job, _ = walk(running(spec), Exited("b.1.1", 0, oom=False, ended_unix_nano=3, at=1.5), Withdrawn(2.0))
-    assert job.gone
-    job, commands = step(job, Returned(spec))
-    assert (job.state, job.gone, commands) == (F, False, ())
-
-
 def test_a_start_that_comes_to_light_while_stopping_is_watched() -> None:
     job, _ = walk(Job(batch()), Admitted(1.0), Withdrawn(1.1))
     job, commands = step(job, Started("b.1.1", 9, 5, 1.2))
@@ -351,22 +312,38 @@ def test_after_a_crash_the_open_orders_are_given_again(state, changes, expected)
 # --- every history ---
 
 SPECS = st.builds(
-    lambda kind, mode, most, deadline: kind(restart=RestartPolicy(mode, max_attempts=most), deadline_seconds=deadline),
+    lambda kind, mode, most, deadline, image, health, window: kind(
+        limits=Limits(100, 32 << 20, disk_bytes=8 << 20),
+        restart=RestartPolicy(mode, max_attempts=most),
+        deadline_seconds=deadline,
+        image=image,
+        health=health,
+        healthy_seconds=window,
+    ),
     st.sampled_from([batch, service]),
     st.sampled_from(RestartMode),
     st.sampled_from([0, 1, 3]),
     st.sampled_from([0, 30]),
+    st.sampled_from(["host", IMAGE]),
+    st.sampled_from([None, HealthCheck(tcp_port=80)]),
+    st.sampled_from([0, 8]),
 )
-MOVES = st.lists(st.sampled_from(sorted(BATCH_NEVER)), max_size=40)
+MOVES = st.lists(st.sampled_from(sorted(BATCH_NEVER)), max_size=60)
 
 
 def histories(spec, moves):
-    """Each step of a history in which run events speak of the newest run and time passes."""
-    job = Job(spec)
+    """Each step of a history in which run events speak of the newest run, generations grow and time passes."""
+    job, newest = Job(spec), spec.generation
     for n, move in enumerate(moves):
         event = events(job.spec)[move]
         event = replace(event, run=job.run) if isinstance(event, nouns.RunEvent) else event
         event = replace(event, at=float(n)) if hasattr(event, "at") else event
+        if isinstance(event, nouns.ImageEvent) and job.successor is not None:
+            event = replace(event, reference=job.successor.image)
+        if isinstance(event, Replaced):
+            newest += 1
+            image = spec.image if newest % 2 else spec.image.replace("app", "other")
+            event = Replaced(replace(spec, generation=newest, image=image), event.at)
         after, commands = step(job, event)
         yield job, event, after, commands
         job = after
@@ -406,8 +383,8 @@ def test_kill_only_after_term_and_no_run_is_started_twice(spec, moves) -> None:
 def test_starts_stay_within_the_allowed_attempts(spec, moves) -> None:
     starts = 0
     for _, event, after, commands in histories(spec, moves):
-        if isinstance(event, Replaced | Returned | HostRebooted):  # a new life, or times carried over
-            return
+        if isinstance(event, Replaced | Returned | HostRebooted | Evicted | ImageGone):
+            return  # a new life, times carried over, or an attempt that doesn't count
         starts += sum(isinstance(c, StartRun) for c in commands)
         most = after.spec.restart.max_attempts
         assert most == 0 or starts <= most
@@ -420,3 +397,26 @@ def test_only_a_live_job_has_a_pid_and_a_timer_only_where_it_means_something(spe
         assert after.pid == 0 or after.state in LIVE
         if after.due_at is not None:
             assert due(after) is not None
+
+
+@given(SPECS, MOVES)
+def test_a_generation_is_rolled_back_only_to_one_that_was_healthy_and_is_older(spec, moves) -> None:
+    healthy = set()
+    for before, _, after, _ in histories(spec, moves):
+        if after.proven is not None and after.proven != before.proven:
+            healthy.add(after.proven.generation)
+        if after.refused != before.refused:
+            assert after.refused in (before.spec.generation, before.successor and before.successor.generation)
+            target = after.successor or after.spec
+            assert target.generation in healthy and target.generation < after.refused
+
+
+@given(SPECS, MOVES)
+def test_what_is_started_is_what_was_prepared_and_a_disk_is_removed_only_without_a_run(spec, moves) -> None:
+    for _, _, after, commands in histories(spec, moves):
+        for command in commands:
+            if isinstance(command, StartRun):
+                assert command.image == ("host" if command.spec.image == "host" else DIGEST)
+                assert command.run == after.run and command.spec == after.spec
+            if isinstance(command, RemoveDisk):
+                assert after.state not in LIVE
