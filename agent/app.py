@@ -7,6 +7,7 @@ import random
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from agent import __version__
@@ -15,10 +16,12 @@ from agent.api.methods import NodeFacts, Sources
 from agent.api.service import AgentApi
 from agent.clock import Clock, system_clock
 from agent.config.schema import Config
-from agent.errors import AwayError, RefusedError, StorageError
+from agent.errors import AwayError, StorageError
+from agent.identity import sealing, signing, tls
 from agent.identity import store as identity_store
-from agent.identity import tls
 from agent.identity.refusals import forget_refusals, take_refusals
+from agent.jobs import trading
+from agent.jobs.artifact import Artifacts
 from agent.jobs.runner import JobsService
 from agent.link import codec
 from agent.link.service import LinkService
@@ -60,7 +63,8 @@ def _recorder(spool: Spool, clock: Clock) -> Sink:
 class App:
     """The agent, assembled. `run` ends when it was told to stop."""
 
-    def __init__(self, config: Config, clock: Clock) -> None:
+    def __init__(self, config: Config, clock: Clock, sealing_key_der: bytes) -> None:
+        """`sealing_key_der` is what sealing.ensure answers; empty while there is none: then no secrets come here."""
         state_dir = config.node.state_dir
         _make_directory(state_dir)
         _make_directory(config.node.run_dir)
@@ -75,9 +79,26 @@ class App:
         self._record = _recorder(self._spool, clock)
         self._state_dir = state_dir
         self._runs_jobs = config.jobs.enabled
-        self._sandbox = Sandbox(config.jobs.launcher_socket)
-        self._launcher_facts: dict[str, str] = {}
-        self._jobs = JobsService(config.jobs, state_dir, self._sandbox, self._record, clock)
+        sandbox = Sandbox(config.jobs.launcher_socket)
+        self._images = Artifacts(
+            config.images,
+            state_dir,
+            clock,
+            installed=sandbox.images,
+            remove=sandbox.remove_image,
+            wanted=self._wanted_images,
+        )
+        self._jobs = JobsService(
+            config.jobs,
+            state_dir,
+            sandbox,
+            self._record,
+            clock,
+            images=self._images,
+            unseal=partial(sealing.unseal, _sealing_key(config)),
+            sign=lambda text: signing.sign(self._link.identity.directory, text),
+            node_name=self._identity.node,
+        )
         self._mqtt = MqttService(config.mqtt, state_dir, self._record, clock, random.random)
         self._telemetry = TelemetryService(config.telemetry, self._record, clock, self._spool.view)
         self._wanted = Wanted(state_dir / "desired.pb", check=_check, apply=self._apply, record=self._record)
@@ -93,6 +114,7 @@ class App:
             record=self._record,
             clock=clock,
             draw=random.random,
+            sealing_key_der=sealing_key_der,
         )
         self._api = ApiService(
             api,
@@ -106,7 +128,7 @@ class App:
         # Before any service runs: a rule that keeps data in the store must stand before the first message comes.
         await self._wanted.restore()
         try:
-            jobs: list[Service] = [self._jobs] if self._runs_jobs else []
+            jobs: list[Service] = [self._jobs, self._images] if self._runs_jobs else []
             others: list[Service] = [self._mqtt, self._telemetry, self._link, self._api]
             await serve([*jobs, *others], clock=self._clock, ready=self._ready)
         finally:
@@ -135,17 +157,14 @@ class App:
                 await self._jobs.recovered.wait()
         except TimeoutError:
             log.warning("ready without the launcher: no job can be started or found again until it answers")
-        try:
-            facts = await self._sandbox.hello()
-        except (AwayError, RefusedError) as error:
-            self._launcher_facts = {"away": str(error)}
-        else:
-            self._launcher_facts = {k: str(v) for k, v in asdict(facts).items()}
 
     async def _apply(self, desired: Desired) -> None:
         self._mqtt.apply_rules(desired.rules)
         if self._runs_jobs:
             await self._jobs.apply(desired)
+
+    def _wanted_images(self) -> frozenset[str]:
+        return self._jobs.images()  # made after the images service, whose images it asks for
 
     def _sources(self) -> Sources:
         return Sources(
@@ -157,6 +176,8 @@ class App:
             devices=self._mqtt.devices,
             send_command=self._mqtt.send_command,
             spool=self._spool.view,
+            images=self._images.views,
+            put_image=self._images.put,
         )
 
     def _facts(self) -> NodeFacts:
@@ -168,8 +189,14 @@ class App:
             desired_revision=self._wanted.revision(),
             connected=self._link.connected,
             certificate_not_after_unix_nano=self._link.identity.not_after_unix_nano,
-            launcher=self._launcher_facts,
+            launcher=self._launcher_facts(),
         )
+
+    def _launcher_facts(self) -> dict[str, str]:
+        if not self._runs_jobs:
+            return {}
+        facts = self._jobs.launcher()
+        return {"away": facts} if isinstance(facts, str) else {k: str(v) for k, v in asdict(facts).items()}
 
 
 def _make_directory(path: Path) -> None:
@@ -182,10 +209,24 @@ def _make_directory(path: Path) -> None:
 
 
 def _check(desired: Desired) -> None:
-    """Raises RefusedError for rules the bridge could not compile: then nothing of the desired state is stored."""
+    """Raises RefusedError for rules the bridge could not compile, and for a time zone that this box doesn't know.
+
+    Then nothing of the desired state is stored.
+    """
     compile_rules(desired.rules)
+    if desired.store is not None:
+        trading.check(desired.store)
+
+
+def _sealing_key(config: Config) -> Path:
+    return config.node.state_dir / "sealing.key"
 
 
 async def run(config: Config) -> None:
     """Run the agent of `config`. Raises ConfigError when it isn't enrolled, StorageError when its disk refuses."""
-    await App(config, system_clock()).run()
+    try:
+        sealing_key_der = await sealing.ensure(_sealing_key(config))
+    except (AwayError, StorageError) as error:  # secrets wait for the next start; all else goes on
+        log.warning("no sealing key", extra={"error": str(error)})
+        sealing_key_der = b""
+    await App(config, system_clock(), sealing_key_der).run()

@@ -115,18 +115,6 @@ class Actor:
             usage.disk_bytes,
         )
 
-    async def discard(self, state: RunState) -> None:
-        """End and remove a run that belongs to no job; repeatable. Raises AwayError, StorageError, RefusedError."""
-        try:
-            while state.phase == "running":
-                await self._sandbox.signal(state.run, "KILL")
-                await asyncio.sleep(_RETRY_SECONDS)
-                state = await self._sandbox.state(state.run)
-            await self._sandbox.remove(state.run)
-        except RefusedError as error:
-            if error.reason != "NOT_FOUND":
-                raise
-
     async def _drain(self, job_id: str, lane: deque[Order]) -> None:
         while lane:
             await self._insist(job_id, lane[0])

@@ -8,6 +8,7 @@ from functools import partial
 from agent.clock import Clock
 from agent.errors import AwayError, RefusedError, StorageError
 from agent.jobs.job import ImageEvent, Job, Prepared, PrepareFailed, Progress
+from agent.model import JobState
 from agent.sandbox import ImageState, Sandbox
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,11 @@ class Preparer:
 
     def follow(self, job_id: str, job: Job | None) -> None:
         """The job has changed; None = it is forgotten."""
-        heading_for = (job.successor or job.spec).image if job is not None and not job.gone else ""
+        heading_for = ""
+        if job is not None and job.successor is not None:
+            heading_for = job.successor.image
+        elif job is not None and job.state is JobState.PREPARING:
+            heading_for = job.spec.image
         for reference in tuple(self._waiting):
             if reference != heading_for:
                 self._leave(reference, job_id)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from agent.errors import AwayError, RefusedError, StorageError
 from agent.jobs import request
@@ -18,14 +18,11 @@ _RETRY_SECONDS = 5.0
 
 
 class Reaches:
-    def __init__(
-        self, sandbox: Sandbox, names: Names, is_cut: Callable[[JobSpec], bool], refresh_seconds: float
-    ) -> None:
-        """`is_cut` says whether a job has no bytes left this month."""
+    def __init__(self, sandbox: Sandbox, names: Names, refresh_seconds: float) -> None:
         self._sandbox = sandbox
         self._names = names
-        self._is_cut = is_cut
         self._refresh_seconds = refresh_seconds
+        self._cut: frozenset[str] = frozenset()
         self._specs: dict[str, JobSpec] = {}  # by job: those that run and have a network
         self._runs: dict[str, str] = {}
         self._given: dict[str, Reach] = {}  # by run; unknown after a start of the agent
@@ -55,16 +52,20 @@ class Reaches:
         """As far as it is known. Of a job without a network: nothing."""
         if spec.network is None:
             return Reach()
-        return request.reach(spec.network, self._names.known, cut=self._is_cut(spec))
+        return request.reach(spec.network, self._names.known, cut=spec.id in self._cut)
 
     def given(self, run: str, reach: Reach) -> None:
         """The launcher was told of `reach` when the run was started."""
         self._given[run] = reach
 
-    def review(self) -> None:
-        """A month may have been used up, or have begun."""
-        if self._specs:
-            self._stale.set()
+    def cut(self, jobs: Iterable[str]) -> None:
+        """These have no bytes left this month: they reach nothing until they are no longer among them."""
+        cut = frozenset(jobs)
+        if cut == self._cut:
+            return
+        log.warning("networks are cut by the month's bytes", extra={"jobs": sorted(cut), "before": sorted(self._cut)})
+        self._cut = cut
+        self._stale.set()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -79,8 +80,8 @@ class Reaches:
             if names and await self._names.refresh(names):
                 self._stale.set()
 
-    def _all_names(self) -> Iterable[str]:
-        return {name for spec in self._specs.values() for name in request.names(spec)}
+    def _all_names(self) -> frozenset[str]:
+        return frozenset(name for spec in self._specs.values() for name in request.names(spec))
 
     async def _keep_given(self) -> None:
         while True:

@@ -1,36 +1,39 @@
-"""The jobs service: one loop through which everything that happens to a job passes, in order. Disk first, then act."""
+"""The jobs service: what desired jobs need is held together here; the loop decides, the others act and look."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from agent.clock import Clock
 from agent.config.schema import JobsConfig
 from agent.errors import AwayError, RefusedError, StorageError
-from agent.jobs import logs, machine, recover
-from agent.jobs.actor import Actor
-from agent.jobs.admission import Capacity
+from agent.jobs import box, logs, recover
+from agent.jobs.actor import Actor, Unseal
+from agent.jobs.advertise import Advertiser
+from agent.jobs.artifact import Artifacts
 from agent.jobs.book import Actions, Book
-from agent.jobs.job import LIVE, RunEvent, StopAsked
+from agent.jobs.checks import Checks
+from agent.jobs.job import LIVE, Action, Event, Job, Prepare, StopAsked
+from agent.jobs.loop import Loop, patiently
 from agent.jobs.metering import Reading
+from agent.jobs.meters import Meters, Sign
+from agent.jobs.names import Names
 from agent.jobs.outbox import Outbox
+from agent.jobs.prepare import Preparer
+from agent.jobs.reaches import Reaches
+from agent.jobs.room import Capacity
 from agent.jobs.store import JobStore
+from agent.jobs.strays import Strays
+from agent.jobs.warm import Warm
 from agent.model import JobState, JobView, LogLine, Sink
-from agent.sandbox import HostFacts, RunState, Sandbox
+from agent.sandbox import DiskState, HostFacts, RunState, Sandbox
 from agent.spec import Desired, JobKind
 
 log = logging.getLogger(__name__)
 
-_BEAT_SECONDS = 5.0
-_RETRY_SECONDS = 0.5
-_RETRY_MAX_SECONDS = 5.0
-_T = TypeVar("_T")
-
-# One thing to do with the book, done by the loop alone; its actions follow once the book is on disk.
-Entry = Callable[[Book], Actions]
+_FACTS_SECONDS = 30.0
 
 
 class JobsService:
@@ -41,19 +44,55 @@ class JobsService:
 
     name = "jobs"
 
-    def __init__(self, config: JobsConfig, state_dir: Path, sandbox: Sandbox, record: Sink, clock: Clock) -> None:
-        self._config = config
+    def __init__(
+        self,
+        config: JobsConfig,
+        state_dir: Path,
+        sandbox: Sandbox,
+        record: Sink,
+        clock: Clock,
+        *,
+        images: Artifacts,
+        unseal: Unseal,
+        sign: Sign,
+        node_name: str,
+    ) -> None:
         self._sandbox = sandbox
         self._clock = clock
         self._store = JobStore(state_dir / "jobs.db")
         self._outbox = Outbox(self._store, record, on_takes=self._stir)
-        self._actor = Actor(sandbox, clock, self._post, self._still_wanted)
-        self._entries = asyncio.Queue[Entry]()
+        self._loop = Loop(
+            self._store,
+            clock,
+            settle=self._settle,
+            follow=self._follow,
+            perform=self._perform,
+            reported=self._outbox.wake,
+        )
+        self._preparer = Preparer(sandbox, images.fetch, clock, self._post)
+        self._reaches = Reaches(sandbox, Names(), config.name_refresh_seconds)
+        self._actor = Actor(
+            sandbox, clock, self._post, still_wanted=self._still_wanted, reaches=self._reaches, unseal=unseal
+        )
+        self._checks = Checks(sandbox, clock, self._post)
+        self._warm = Warm(self._actor.submit)
+        self._meters = Meters(
+            self._loop,
+            self._actor.read,
+            sign,
+            usage_interval_seconds=config.usage_interval_seconds,
+            seal_interval_seconds=config.seal_interval_seconds,
+        )
+        self._advertiser = Advertiser(node_name, config.advertise_interfaces)
+        self._strays = Strays(sandbox)
+        self._policy = self._own_policy = box.policy_of(config)
         self._book: Book | None = None
         self._desired: Desired | None = None
         self._host: HostFacts | None = None
-        self._strays: tuple[RunState, ...] = ()
-        self._unwanted = asyncio.Queue[RunState]()
+        self._launcher: HostFacts | str = "not asked yet"
+        self._room: Capacity | None = None
+        self._found: tuple[RunState, ...] = ()
+        self._disks: tuple[DiskState, ...] = ()
         self.recovered = asyncio.Event()
 
     # --- for the other services ---
@@ -61,10 +100,21 @@ class JobsService:
     async def apply(self, desired: Desired) -> None:
         """Make `desired` so, from now on. The caller keeps it on disk and applies it again after each start."""
         self._desired = desired
-        self._entries.put_nowait(self._reconcile)
+        self._policy = box.usable(desired.store) if desired.store is not None else self._own_policy
+        self._loop.post(self._reconcile)
 
     def jobs(self) -> tuple[JobView, ...]:
         return self._book.views() if self._book is not None else ()
+
+    def images(self) -> frozenset[str]:
+        """The references that jobs here name: their images are kept."""
+        jobs = self._book.jobs.values() if self._book is not None else ()
+        specs = [spec for job in jobs for spec in (job.spec, job.successor, job.proven) if spec is not None]
+        return frozenset(spec.image for spec in (*specs, *(self._desired.jobs if self._desired is not None else ())))
+
+    def launcher(self) -> HostFacts | str:
+        """What the launcher said of this machine less than a minute ago, or why it couldn't be asked."""
+        return self._launcher
 
     async def stop_job(self, job_id: str) -> None:
         """Stop the current run. Returns once the order is on disk.
@@ -76,12 +126,12 @@ class JobsService:
         job = self._book.jobs.get(job_id)
         if job is None or job.gone:
             raise RefusedError("NOT_FOUND", f"no job {job_id}")
-        retries = job.state is JobState.BACKING_OFF and job.spec.kind is JobKind.BATCH
-        if job.state not in (JobState.STARTING, JobState.RUNNING) and not retries:
+        waits = job.state in (JobState.PREPARING, JobState.BACKING_OFF) and job.spec.kind is JobKind.BATCH
+        if job.state not in (JobState.STARTING, JobState.RUNNING) and not waits:
             raise RefusedError("CONFLICT", f"job {job_id} is {job.state}: nothing to stop")
         event = StopAsked(self._clock.seconds())
-        self._entries.put_nowait(lambda book: book.advance(job_id, event))
-        await self._entries.join()
+        self._loop.post(lambda book: book.advance(job_id, event))
+        await self._loop.settled()
 
     def logs(self, job_id: str, tail_bytes: int, follow: bool) -> AsyncIterator[list[LogLine]]:
         """Lines of the newest run, beginning with the last `tail_bytes` of its log; see logs.read.
@@ -103,120 +153,103 @@ class JobsService:
 
     async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         """Until `stop`. Jobs are left running: the next start adopts them."""
-        snapshot = await self._patiently(lambda: self._store.open(self._clock.wall_nano()), beat)
-        self._book = Book(snapshot)
-        self._entries.put_nowait(self._notice_reboot)
+        snapshot = await patiently(lambda: self._store.open(self._clock.wall_nano()), beat)
+        book = self._book = Book(snapshot)
+        self._loop.post(self._notice_reboot)
+        works = {
+            "loop": self._loop.run(book, beat),
+            "actor": self._actor.run(),
+            "recover": self._recover(book),
+            "meters": self._meters.run(book),
+            "strays": self._strays.run(),
+            "images": self._preparer.run(),
+            "checks": self._checks.run(),
+            "reaches": self._reaches.run(),
+            "advertise": self._advertiser.run(),
+        }
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self._work(self._book, beat), name="jobs.loop"),
-                    group.create_task(self._actor.run(), name="jobs.actor"),
-                    group.create_task(self._recover(self._book), name="jobs.recover"),
-                    group.create_task(self._read_meters(self._book), name="jobs.meters"),
-                    group.create_task(self._discard_unwanted(), name="jobs.discard"),
-                ]
+                tasks = [group.create_task(work, name=f"jobs.{name}") for name, work in works.items()]
                 group.create_task(self._outbox.run(), name="jobs.outbox")
                 await stop.wait()
+                await self._meters.seal_at_the_end(book)
                 self._outbox.finish()
                 for task in tasks:
                     task.cancel()  # at any point: what is on disk is enough to go on from
         finally:
             await self._store.close()
 
-    async def _work(self, book: Book, beat: Callable[[], None]) -> None:
-        while True:
-            beat()
-            entries = await self._next_entries(book)
-            actions = [action for entry in entries for action in entry(book)]
-            actions += self._time_is_up(book)
-            if book.stirred:
-                actions += self._settle_waiting(book)
-            await self._commit(book, beat)
-            for job_id, action in actions:
-                self._actor.submit(job_id, action)
-            for _ in entries:
-                self._entries.task_done()
+    def _settle(self, book: Book) -> Actions:
+        """At each turn: jobs wait, room came free, hours or a month have begun, bytes are used up.
 
-    async def _next_entries(self, book: Book) -> list[Entry]:
-        """All that wait, at most until the next timer or the next beat."""
-        timers = [timer[0] for job in book.jobs.values() if (timer := machine.due(job)) is not None]
-        wait = min([_BEAT_SECONDS, *(max(0.0, due - self._clock.seconds()) for due in timers)])
-        entries: list[Entry] = []
-        try:
-            async with asyncio.timeout(wait):
-                entries.append(await self._entries.get())
-        except TimeoutError:
-            pass
-        while not self._entries.empty():
-            entries.append(self._entries.get_nowait())
-        return entries
-
-    def _time_is_up(self, book: Book) -> Actions:
-        now = self._clock.seconds()
-        actions: Actions = []
-        for job_id, job in tuple(book.jobs.items()):
-            timer = machine.due(job)
-            if timer is not None and timer[0] <= now:
-                actions += book.advance(job_id, timer[1](now))
-        return actions
-
-    def _settle_waiting(self, book: Book) -> Actions:
-        """Jobs wait, or room came free. Nothing starts before it is known what already runs and what this box has."""
-        book.stirred = False
+        Nothing starts before it is known what already runs and what this box has.
+        """
         if self._desired is None or self._host is None:
             return []
-        actions = self._reconcile(book)
-        room = self._capacity(self._host)
-        actions += book.admit(self._desired, room, self._clock.seconds())
-        book.stirred = False
+        now, takes = self._clock.wall_nano(), self._outbox.spool_takes
+        room = box.capacity(self._host, self._policy, now, spool_takes=takes)
+        actions: Actions = []
+        if book.stirred or room != self._room:
+            self._room = room
+            book.stirred = False
+            actions = book.reconcile(self._desired, self._clock.seconds())
+            actions += book.admit(self._desired, room, self._clock.seconds())
+            book.stirred = False
+        self._reaches.cut(book.cut(room.month))
         return actions
-
-    def _capacity(self, host: HostFacts) -> Capacity:
-        return Capacity(
-            cpu_milli=max(0, host.cpus * 1000 - self._config.reserve_cpu_milli),
-            memory_bytes=max(0, host.memory_bytes - self._config.reserve_memory_bytes),
-            memory_controller=host.memory_controller,
-            spool_takes=self._outbox.spool_takes,
-        )
 
     def _reconcile(self, book: Book) -> Actions:
         if self._desired is None or self._host is None:
             return []
         book.stirred = True
         actions: Actions = []
-        strays, self._strays = self._strays, ()
-        for state in strays:
+        found, self._found = self._found, ()
+        for state in found:
             job = recover.adopted(state, self._desired.jobs, book.jobs)
             if job is not None:
                 actions += book.adopt(job)
             else:
-                self._unwanted.put_nowait(state)
+                self._strays.add(state)
+        disks, self._disks = self._disks, ()
+        for disk in recover.orphans(disks, self._desired.jobs, book.jobs):
+            self._strays.add(disk)
         return actions + book.reconcile(self._desired, self._clock.seconds())
 
-    async def _commit(self, book: Book, beat: Callable[[], None]) -> None:
-        change = book.take()
-        if change.is_empty():
-            return
-        await self._patiently(lambda: self._store.commit(change), beat)
-        if change.outbox:
-            self._outbox.wake()
-
     async def _recover(self, book: Book) -> None:
-        """Find again what ran on while the agent was away."""
-        host = await self._patiently(self._sandbox.hello)
-        runs = await self._patiently(self._sandbox.list_runs)
+        """Find again what ran on while the agent was away; then make sandboxes ahead, and look after the launcher."""
+        host = await patiently(self._sandbox.hello)
+        runs = await patiently(self._sandbox.list_runs)
+        disks = await patiently(self._sandbox.disks)
 
         def resume(book: Book) -> Actions:
-            self._host = host
-            self._strays = recover.strays(runs, book.jobs)
+            self._host = self._launcher = host
+            self._found = recover.strays((run for run in runs if run.phase != "held"), book.jobs)
+            self._disks = disks
             return book.resume() + self._reconcile(book)
 
-        self._entries.put_nowait(resume)
-        await self._entries.join()
+        self._loop.post(resume)
+        await self._loop.settled()
         await self._actor.settled()
-        await self._entries.join()
+        await self._loop.settled()
         log.info("jobs re-adopted", extra={"runs": len(runs), "live": len(book.meters)})
         self.recovered.set()
+        held = {run.run: run for run in await patiently(self._sandbox.list_runs) if run.phase == "held"}
+        self._loop.post(partial(self._begin_to_hold, held))
+        await self._keep_facts()
+
+    def _begin_to_hold(self, held: Mapping[str, RunState], book: Book) -> Actions:
+        for run in self._warm.begin(held, book.jobs):
+            self._strays.add(held[run])
+        return []
+
+    async def _keep_facts(self) -> None:
+        """Root's policy and the launcher itself may change while it is away for a moment."""
+        while True:
+            await asyncio.sleep(_FACTS_SECONDS)
+            try:
+                self._host = self._launcher = await self._sandbox.hello()
+            except (AwayError, StorageError, RefusedError) as error:
+                self._launcher = str(error)
 
     def _notice_reboot(self, book: Book) -> Actions:
         """Before any timer is looked at: times of another boot mean nothing in this one."""
@@ -224,52 +257,26 @@ class JobsService:
             return []
         return book.reboot(self._clock.boot_id, self._clock.seconds())
 
-    async def _discard_unwanted(self) -> None:
-        while True:
-            state = await self._unwanted.get()
-            log.warning("removing a run that belongs to no job", extra={"run": state.run, "phase": state.phase})
-            await self._patiently(partial(self._actor.discard, state))
-
-    async def _read_meters(self, book: Book) -> None:
-        while True:
-            await asyncio.sleep(self._config.usage_interval_seconds)
-            readings: dict[str, Reading] = {}
-            try:
-                for run in tuple(book.meters):
-                    reading = await self._actor.read(run)
-                    if reading is not None:
-                        readings[run] = reading
-            except (AwayError, StorageError) as error:
-                log.debug("usage not read", extra={"error": str(error)})
-            self._entries.put_nowait(partial(_bill, readings))
-
     # --- small ---
 
-    def _post(self, job_id: str, event: RunEvent, reading: Reading | None) -> None:
-        self._entries.put_nowait(lambda book: book.advance(job_id, event, reading))
+    def _follow(self, job_id: str, job: Job | None) -> None:
+        for follower in (self._preparer, self._checks, self._reaches, self._warm, self._advertiser):
+            follower.follow(job_id, job)
+
+    def _perform(self, job_id: str, action: Action) -> None:
+        if isinstance(action, Prepare):
+            self._preparer.begin(job_id, action.spec.image)
+        else:
+            self._actor.submit(job_id, action)
+
+    def _post(self, job_id: str, event: Event, reading: Reading | None = None) -> None:
+        self._loop.post(lambda book: book.advance(job_id, event, reading))
 
     def _stir(self) -> None:
-        self._entries.put_nowait(self._reconcile)
+        self._loop.post(self._reconcile)
 
     def _still_wanted(self, job_id: str, run: str) -> bool:
+        if self._warm.holds(job_id, run):
+            return True
         job = self._book.jobs.get(job_id) if self._book is not None else None
         return job is not None and job.run == run and job.state is JobState.STARTING
-
-    async def _patiently(self, work: Callable[[], Awaitable[_T]], beat: Callable[[], None] = lambda: None) -> _T:
-        """Until it works: the launcher comes back or is told who may call it, a full disk empties."""
-        wait = _RETRY_SECONDS
-        while True:
-            beat()
-            try:
-                return await work()
-            except (AwayError, StorageError, RefusedError) as error:
-                if wait == _RETRY_SECONDS:
-                    log.warning("jobs wait", extra={"error": str(error)})
-            await asyncio.sleep(wait)
-            wait = min(_RETRY_MAX_SECONDS, wait * 2)
-
-
-def _bill(readings: Mapping[str, Reading], book: Book) -> Actions:
-    for run, reading in readings.items():
-        book.read_meter(run, reading)
-    return []

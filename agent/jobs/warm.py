@@ -3,7 +3,7 @@
 They are not admitted and not billed: they run nothing. Each is used once, by the job it was made for.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from agent.jobs.job import FINAL, Job, RemoveRun
@@ -60,41 +60,44 @@ class Warm:
     def __init__(self, submit: Submit) -> None:
         self._submit = submit
         self._held: dict[str, dict[str, JobSpec | None]] = {}  # job -> run -> made from; None = by an agent before
+        self._begun = False
 
-    def found(self, runs: Iterable[str], jobs: Iterable[Job]) -> frozenset[str]:
-        """Of the held runs that the launcher has after a start of the agent, those that may stay."""
-        there = frozenset(runs)
-        for job in jobs:
-            mine = (there & may_stay(job)) - {job.run}
+    def begin(self, runs: Iterable[str], jobs: Mapping[str, Job]) -> frozenset[str]:
+        """From now on sandboxes are made. Of those that the launcher holds already, the ones that belong to no job."""
+        nobodys = set(runs)
+        for job_id, job in jobs.items():
+            mine = nobodys & may_stay(job)
+            nobodys -= mine
             if mine:
-                self._held[job.spec.id] = dict.fromkeys(mine)
-        return frozenset(run for held in self._held.values() for run in held)
+                self._held[job_id] = dict.fromkeys(mine)
+        self._begun = True
+        for job_id, job in jobs.items():
+            self.follow(job_id, job)
+        return frozenset(nobodys)
+
+    def holds(self, job_id: str, run: str) -> bool:
+        return run in self._held.get(job_id, ())
 
     def follow(self, job_id: str, job: Job | None) -> None:
         """The job has changed; None = it is forgotten."""
         held = self._held.get(job_id, {})
-        if job is None or not (job.spec.warm or held):
-            wanted: frozenset[str] = frozenset()
-        else:
-            wanted = may_stay(job)
-        for run in [run for run, made in held.items() if run not in wanted or _stale(made, job)]:
-            del held[run]
-            self._submit(job_id, RemoveRun(run))
+        if not self._begun or not (held or (job is not None and job.spec.warm)):
+            return
         if job is not None:
             held.pop(job.run, None)  # used
-            if job.state is JobState.RUNNING or job.state in FINAL:
-                self._hold(job_id, job)
-        if not held:
+        stay = may_stay(job) if job is not None else frozenset[str]()
+        for run in [run for run, made in held.items() if run not in stay or _stale(made, job)]:
+            del held[run]
+            self._submit(job_id, RemoveRun(run))
+        if job is not None and job.image and (job.state is JobState.RUNNING or job.state in FINAL):
+            for run in to_hold(job):
+                if run not in held:
+                    held[run] = job.spec
+                    self._submit(job_id, Hold(run, job.spec, job.image))
+        if held:
+            self._held[job_id] = held
+        else:
             self._held.pop(job_id, None)
-
-    def _hold(self, job_id: str, job: Job) -> None:
-        if not job.image:
-            return
-        for run in to_hold(job):
-            held = self._held.setdefault(job_id, {})
-            if run not in held:
-                held[run] = job.spec
-                self._submit(job_id, Hold(run, job.spec, job.image))
 
 
 def _stale(made: JobSpec | None, job: Job | None) -> bool:

@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 
 from agent.clock import Clock
 from agent.config.schema import JobsConfig
-from agent.errors import StorageError
+from agent.errors import AwayError, StorageError
 from agent.jobs.runner import JobsService
 from agent.model import Event, UsageSample
+from tests.fakes.images import FakeImages
 from tests.fakes.sandbox import FakeSandbox
 
 SECOND = 1_000_000_000
@@ -32,7 +33,9 @@ class Shop:
         self.directory = directory
         self.time = Time()
         self.sandbox = FakeSandbox(directory, wall_nano=self.time.wall)
+        self.images = FakeImages(self.sandbox)
         self.records = []
+        self.signs = True
         self.config = JobsConfig(usage_interval_seconds=3600.0)
         self.spool_full = False
         self.beats = 0
@@ -43,7 +46,25 @@ class Shop:
         self.records += bodies
 
     def build(self, boot_id="boot-1"):
-        return JobsService(self.config, self.directory, self.sandbox, self.record, self.time.clock(boot_id))
+        return JobsService(
+            self.config,
+            self.directory,
+            self.sandbox,
+            self.record,
+            self.time.clock(boot_id),
+            images=self.images,
+            unseal=self.unseal,
+            sign=self.sign,
+            node_name="store-7",
+        )
+
+    async def unseal(self, tenant, job, secrets):
+        return {secret.name: f"{tenant}/{job}/{secret.name}".encode() for secret in secrets}
+
+    async def sign(self, text):
+        if not self.signs:
+            raise AwayError("no key at the moment")
+        return b"certificate", b"signed " + text
 
     @asynccontextmanager
     async def agent(self, wanted=None, *, boot_id="boot-1", recovered=True):

@@ -1,16 +1,16 @@
 """The jobs service against a launcher that the test plays: what survives, what is told, what is never done twice."""
 
 import asyncio
-from types import SimpleNamespace
 
 import pytest
 
 from agent.config.schema import JobsConfig
 from agent.errors import RefusedError, StorageError
 from agent.jobs.metering import chain_hash
+from agent.jobs.request import job_request
 from agent.jobs.store import JobStore
 from agent.model import JobState
-from agent.sandbox import Usage
+from agent.sandbox import Reach, Usage
 from agent.spec import Quota
 from tests.fakes.jobs import ON_FAILURE, batch, desired, service
 from tests.fakes.shop import SECOND, Shop, state, until, view
@@ -38,7 +38,7 @@ async def test_applying_again_changes_nothing(shop):
         await until(lambda: state(jobs, "s") is JobState.RUNNING and state(jobs, "b") is JobState.RUNNING)
         for _ in range(3):
             await jobs.apply(desired(batch(), service()))
-        await until(jobs._entries.empty)
+        await jobs._loop.settled()
     assert sorted(shop.sandbox.starts()) == ["b.1.1", "s.1.1"]
 
 
@@ -211,7 +211,7 @@ async def test_a_rejected_job_says_which_limit_and_starts_when_room_comes(shop):
 
 
 async def test_runs_of_nobody_are_ended_and_removed(shop):
-    await shop.sandbox.start(SimpleNamespace(run="ghost.1.1", tenant="acme"))
+    await shop.sandbox.start(job_request("ghost.1.1", batch("ghost"), "host", Reach(), {}))
     async with shop.agent(desired(batch())) as jobs:
         await until(lambda: "ghost.1.1" not in shop.sandbox.runs)
         await until(lambda: state(jobs, "b") is JobState.RUNNING)
