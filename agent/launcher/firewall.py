@@ -5,8 +5,8 @@ judged in prerouting, before DNAT and before routing, so that nothing of the hos
 postrouting, where also the host's own packets pass.
 
 An open connection carries in its ct mark whose it is. Its packets pass for that run only: a slot, its interface and its
-address go to the next run, of anybody, while the kernel remembers connections for days. Between runs every packet is
-judged anew.
+address go to the next run, of anybody, while the kernel remembers connections for days. (By mark, not by state: UDP
+that nobody answers stays "new" for ever.) Between runs every packet is judged anew.
 """
 
 import zlib
@@ -103,8 +103,8 @@ table inet {here.table} {{
     ip hdrlength > 5 {refuse}
     iifname @cut {refuse}
     ip daddr {here.network} goto to_neighbour
-    ct state established iifname . ct mark @open accept
-    ct state related meta l4proto icmp iifname . ct mark @open accept
+    ct state related meta l4proto != icmp {refuse}
+    iifname . ct mark @open accept
     ct state != new {refuse}
     fib daddr type {{ local, broadcast, anycast, multicast }} {refuse}
     ip daddr @never {refuse}
@@ -120,7 +120,8 @@ table inet {here.table} {{
   chain to_peer {{
     meta mark set 0
     ct state new iifname vmap @outward
-    ct state established,related accept
+    ct state established accept
+    ct state related meta l4proto icmp accept
     {refuse}
   }}
   chain to_run {{
@@ -128,8 +129,8 @@ table inet {here.table} {{
     oifname @cut {refuse}
     icmp type {{ destination-unreachable, time-exceeded }} fib saddr type local accept
     ip saddr {here.network} goto from_neighbour
-    ct state established oifname . ct mark @open accept
-    ct state related meta l4proto icmp oifname . ct mark @open accept
+    ct state related meta l4proto != icmp {refuse}
+    oifname . ct mark @open accept
     ct state new ct status dnat oifname vmap @inward
     {refuse}
   }}
@@ -151,8 +152,7 @@ table inet {here.table} {{
   }}
   chain host {{
     type filter hook input priority filter; policy accept;
-    iifname {any_run} ct state established iifname . ct mark @open accept
-    iifname {any_run} ct state related meta l4proto icmp accept
+    iifname . ct mark @open accept
     iifname {any_run} {refuse}
   }}
   chain forwarding {{
@@ -262,15 +262,15 @@ def split(destinations: Iterable[Destination]) -> tuple[tuple[str, ...], tuple[s
     near: list[str] = []
     far: list[str] = []
     ranges = [_network(cidr) for cidr in PRIVATE]
-    kept: dict[tuple[str, int], tuple[int, int]] = {}  # the last one of each protocol and port
+    last: dict[tuple[bool, str, int], tuple[int, int]] = {}  # what one kind of entry was last about
     for one in sorted(set(destinations), key=lambda one: _network(one.cidr)):
-        first, length = _network(one.cidr)
-        before = kept.get((one.protocol, one.port))
-        if before is not None and _inside((first, length), before):
+        here = _network(one.cidr)
+        private = any(_inside(here, outer) for outer in ranges)
+        kind = private, one.protocol, one.port
+        if kind in last and _inside(here, last[kind]):
             continue
-        private = any(_inside((first, length), outer) for outer in ranges)
+        last[kind] = here
         (near if private else far).append(f"{one.cidr} . {one.protocol} . {one.port}")
-        kept[one.protocol, one.port] = (first, length)
     return tuple(near), tuple(far)
 
 
