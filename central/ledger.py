@@ -169,10 +169,8 @@ class _Books:
                 life.sealed = max(life.sealed, index)
             elif index in life.samples and not life.forged:
                 life.forged = True
-                where = (
-                    f"after sample {life.sealed}, the last that a seal confirms" if life.sealed else "from the start"
-                )
-                message = f"{_name(life.samples[index])}: forged, not what the seal in record {seq} signs; {where}"
+                since = f"since sample {life.sealed}" if life.sealed else "from the start"
+                message = f"{_name(life.samples[index])}: forged {since}, the seal in record {seq} signs another hash"
                 tenant.faults.append((seq, message))
 
     def check_sequence(self, entries: list[Entry], held: Held, holes: list[_Hole]) -> None:

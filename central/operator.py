@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from central import desired, operations, usage
 from central.audit import Trail
@@ -27,6 +27,7 @@ from central.store.database import Database
 from central.store.nodes import NodeRow
 from central.token import Token, encode, new_secret, secret_hash
 from storeedge.v1 import operator_pb2 as wire
+from storeedge.v1.agent_pb2 import PutImageRequest
 from storeedge.v1.operator_pb2_grpc import OperatorServicer
 from storeedge.v1.types_pb2 import NodeRef, Position, RecordClass
 
@@ -119,7 +120,8 @@ class Operator(OperatorServicer):
         return wire.QueryRecordsResponse(records=found)
 
     async def CallNode(self, request: wire.CallNodeRequest, context: Context) -> AsyncIterator[wire.CallNodeResponse]:
-        async with self._audited(context, f"call.{request.method}", request, [request.node]) as principal:
+        action, quiet = f"call.{request.method}", _is_later_piece(request)
+        async with self._audited(context, action, request, [request.node], quiet=quiet) as principal:
             node = await self._reader.run(partial(operations.require, ref=request.node))
             lane = self._register.control(node.id)
             if lane is None:
@@ -131,9 +133,9 @@ class Operator(OperatorServicer):
 
     @asynccontextmanager
     async def _audited(
-        self, context: Context, action: str, request: Message, about: Iterable[NodeRef]
+        self, context: Context, action: str, request: Message, about: Iterable[NodeRef], *, quiet: bool = False
     ) -> AsyncGenerator[str]:
-        """The operator's SPIFFE id; how the block ends is written down, and a refusal is answered."""
+        """The operator's SPIFFE id; its end is written down (`quiet`: unless it is well), a refusal is answered."""
         actor, target = address(context), ", ".join(f"{ref.store}/{ref.node}" for ref in about)
         try:
             peer = identify(context.auth_context(), self._authority.domain)
@@ -141,7 +143,8 @@ class Operator(OperatorServicer):
             _require_operator(peer)
             check(request)
             yield actor
-            await self._trail.note(actor, action, target)
+            if not quiet:
+                await self._trail.note(actor, action, target)
         except (asyncio.CancelledError, GeneratorExit):  # the latter: it left between two replies
             await self._trail.note(actor, action, target, "CANCELLED", "the caller left")
             raise
@@ -167,6 +170,17 @@ class Operator(OperatorServicer):
             spool_records=lane.spool_records if lane else 0,
             sealing_key_der=row.sealing_key,
         )
+
+
+def _is_later_piece(request: wire.CallNodeRequest) -> bool:
+    """An image comes in thousands of calls and is one deed: its first piece is written down here, its end there."""
+    if request.method != "PutImage":
+        return False
+    try:
+        piece = PutImageRequest.FromString(request.payload)
+    except DecodeError:
+        return False
+    return piece.offset > 0 or not piece.data
 
 
 def _require_operator(peer: Peer) -> None:
