@@ -45,9 +45,9 @@ def read(directory: int, digest: str, what: str, most: int) -> bytes:
         while len(data) <= most and (part := os.read(fd, most + 1 - len(data))):
             data += part
     if len(data) > most:
-        raise ImageError(f"the {what} has more than {most} bytes")
+        raise ImageError(f"{what} has more than {most} bytes")
     if f"sha256:{hashlib.sha256(data).hexdigest()}" != digest:
-        raise ImageError(f"the {what} is not what its digest says")
+        raise ImageError(f"{what} is not what its digest says")
     return data
 
 
@@ -75,12 +75,12 @@ def _blob(directory: int, digest: str, what: str) -> Generator[int]:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         fd = os.open(digest.removeprefix("sha256:"), flags, dir_fd=directory)
     except FileNotFoundError:
-        raise AbsentError(f"the {what} is not here yet") from None
+        raise AbsentError(f"{what} is not here yet") from None
     except OSError as error:
-        raise ImageError(f"the {what} can't be read: {error.strerror}") from error
+        raise ImageError(f"{what} can't be read: {error.strerror}") from error
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise ImageError(f"the {what} is not a file")
+            raise ImageError(f"{what} is not a file")
         yield fd
     finally:
         os.close(fd)

@@ -216,14 +216,14 @@ class Images:
         return (self._image_dir / "blobs/sha256" / image.removeprefix("sha256:")).exists()
 
     def _state(self, image: str, over: dict[str, Any]) -> ImageState:
+        if image in self._wanted:
+            last = self._child.last if self._child and self._child.image == image else {}
+            return ImageState(image, "unpacking", "", int(last.get("done", 0)), int(last.get("total", 0)))
         about = self._about(image)
         if about is not None:
             total, used = int(about["total_bytes"]), self._record(image).stat().st_mtime_ns
             disk = file(self._host.places, image).stat().st_blocks * 512
             return ImageState(image, "ready", "", total, total, disk, used)
-        if image in self._wanted:
-            last = self._child.last if self._child and self._child.image == image else {}
-            return ImageState(image, "unpacking", "", int(last.get("done", 0)), int(last.get("total", 0)))
         message = str(over.get("message", ""))
         return ImageState(image, "failed" if over.get("ended") == "failed" else "absent", message)
 

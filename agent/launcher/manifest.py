@@ -68,11 +68,11 @@ def parse(data: bytes, what: str) -> dict[str, Any]:
     try:
         raw: object = json.loads(data, object_pairs_hook=_object)
     except ImageError as error:
-        raise ImageError(f"the {what} {error}") from None
+        raise ImageError(f"{what} {error}") from None
     except (ValueError, RecursionError):
-        raise ImageError(f"the {what} is not JSON") from None
+        raise ImageError(f"{what} is not JSON") from None
     if not isinstance(raw, dict):
-        raise ImageError(f"the {what} is not a JSON object")
+        raise ImageError(f"{what} is not a JSON object")
     return cast("dict[str, Any]", raw)
 
 
@@ -85,7 +85,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def read_manifest(data: bytes, max_bytes: int) -> Manifest:
     """`max_bytes` is the most that its layers may have together. Raises ImageError."""
-    raw = parse(data, "manifest")
+    raw = parse(data, "its manifest")
     kind = raw.get("mediaType")
     if kind in _LISTS or "manifests" in raw:
         raise ImageError("is a list of images for several machines; give the digest of the one for this machine")
@@ -95,7 +95,7 @@ def read_manifest(data: bytes, max_bytes: int) -> Manifest:
         raise ImageError("its schemaVersion is not 2")
     layers = raw.get("layers")
     if not isinstance(layers, list) or not 1 <= len(cast("list[object]", layers)) <= LAYERS:
-        raise ImageError(f"the manifest must have 1..{LAYERS} layers")
+        raise ImageError(f"its manifest must have 1..{LAYERS} layers")
     config = _blob(raw.get("config"), "config", CONFIG_BYTES)
     if cast("dict[str, Any]", raw["config"]).get("mediaType") not in _CONFIGS:
         raise ImageError(f"what its config is, is not known; known: {' '.join(_CONFIGS)}")
@@ -128,7 +128,7 @@ def _layer(raw: object, number: int, most: int) -> Layer:
 
 def read_config(data: bytes, machine: str, layers: int) -> Author:
     """`machine` is uname -m, `layers` how many the manifest names. Raises ImageError."""
-    raw = parse(data, "config")
+    raw = parse(data, "its config")
     wanted = _ARCHITECTURES.get(machine, machine)
     if (raw.get("os"), raw.get("architecture")) != ("linux", wanted):
         made = f"{shown(raw.get('os'))}/{shown(raw.get('architecture'))}"

@@ -124,9 +124,9 @@ class _Work:
         """All of it as an OCI layout of our own, verified."""
         order = self._order
         with blobs.opened(order.image_dir) as directory:
-            data = blobs.read(directory, order.image, "manifest", MANIFEST_BYTES)
+            data = blobs.read(directory, order.image, "its manifest", MANIFEST_BYTES)
             manifest = read_manifest(data, order.max_image_bytes)
-            data = blobs.read(directory, manifest.config.digest, "config", CONFIG_BYTES)
+            data = blobs.read(directory, manifest.config.digest, "its config", CONFIG_BYTES)
             author = read_config(data, order.host.machine, len(manifest.layers))
             self._total = sum(layer.size for layer in manifest.layers)
             self._need_room(self._total)
