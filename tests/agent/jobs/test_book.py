@@ -3,13 +3,14 @@
 from dataclasses import replace
 
 from agent.jobs.book import Book
-from agent.jobs.job import Exited, LostRun, Started, StartRun, WatchRun
+from agent.jobs.budget import month_of
+from agent.jobs.job import Exited, LostRun, Started, StartRun, Stop, WatchRun
 from agent.jobs.metering import Reading
 from agent.jobs.room import Capacity
 from agent.jobs.store import Snapshot
-from agent.model import Event, JobState, UsageSample
-from agent.spec import Quota
-from tests.fakes.jobs import batch, desired, running, service
+from agent.model import Event, Health, JobState, UsageSample, UsageSeal
+from agent.spec import Budget, Desired, Limits, Network, Prices, Priority, Quota, Reserve, Tenant
+from tests.fakes.jobs import ROOMY, batch, desired, running, service
 
 SECOND = 1_000_000_000
 ROOM = Capacity(10_000, 1 << 40, memory_controller=True)
@@ -97,6 +98,149 @@ def test_room_that_comes_free_stirs_the_book() -> None:
     b = book(running(batch()))
     b.advance("b", Exited("b.1.1", 0, False, 1, 9.0))
     assert b.stirred
+
+
+# --- classes, money, months ---
+
+PRICES = Prices(cpu_core_hour_micro=3_600_000)  # one millionth for each millisecond of a core
+PREPAID = Tenant("acme", quota=ROOMY, budget=Budget(1000, PRICES))
+
+
+def admitted(b, wanted, room=ROOM):
+    b.reconcile(wanted, 1.0)
+    actions = b.admit(wanted, room, 1.0)
+    for job in tuple(b.jobs.values()):
+        if job.state is JobState.STARTING:
+            b.advance(job.spec.id, Started(job.run, 7, 5 * SECOND, 5.0))
+    return actions
+
+
+def cpu(milli, id_, **changes):
+    return service(id_, limits=Limits(milli, 1 << 20), **changes)
+
+
+def test_a_job_takes_the_room_of_a_lower_class_waits_and_is_admitted_before_anybody_else() -> None:
+    small = Capacity(1000, 1 << 40, memory_controller=True)
+    b, one = book(), desired(cpu(800, "spot"))
+    admitted(b, one, small)
+    two = desired(cpu(800, "spot"), cpu(300, "third"), cpu(900, "first", priority=Priority.GUARANTEED))
+    actions = admitted(b, two, small)
+    assert actions == [("spot", Stop("spot.1.1", "TERM"))]
+    assert (b.jobs["first"].state, b.jobs["first"].reason) == (JobState.PENDING, "waits-for-room")
+    assert b.jobs["spot"].message == "a job of priority guaranteed takes its room"
+    assert b.jobs["third"].state is JobState.REJECTED  # the room that comes is promised
+    b.advance("spot", Exited("spot.1.1", 143, False, 6 * SECOND, 6.0))
+    admitted(b, two, small)
+    assert [b.jobs[j].state for j in ("first", "spot", "third")] == [
+        JobState.RUNNING, JobState.REJECTED, JobState.REJECTED,
+    ]  # fmt: skip
+
+
+def test_a_victim_without_a_run_gives_its_room_at_once() -> None:
+    small = Capacity(1000, 1 << 40, memory_controller=True)
+    spot = cpu(800, "spot", image="shop.example/app@sha256:" + "ab" * 32)
+    b = book()
+    admitted(b, desired(spot), small)
+    assert b.jobs["spot"].state is JobState.PREPARING
+    admitted(b, desired(spot, cpu(900, "first", priority=Priority.GUARANTEED)), small)
+    assert (b.jobs["spot"].state, b.jobs["first"].state) == (JobState.PENDING, JobState.RUNNING)
+
+
+def test_an_update_keeps_its_place_before_others_that_wait() -> None:
+    small = Capacity(1000, 1 << 40, memory_controller=True)
+    b = book()
+    admitted(b, desired(cpu(800, "other"), cpu(900, "s")), small)
+    b.jobs["other"] = replace(b.jobs["other"], state=JobState.FINISHED)
+    admitted(b, desired(cpu(900, "s")), small)
+    wanted = desired(cpu(700, "other"), cpu(900, "s", generation=2))
+    admitted(b, wanted, small)
+    b.advance("s", Exited("s.1.1", 143, False, 6 * SECOND, 6.0))
+    admitted(b, wanted, small)
+    assert (b.jobs["s"].state, b.jobs["s"].spec.generation) == (JobState.RUNNING, 2)
+
+
+def test_spot_goes_when_trading_begins_and_comes_back_when_it_ends() -> None:
+    closed = Capacity(1000, 1 << 40, memory_controller=True)
+    opened = replace(closed, reserve=Reserve(500), hours="trading hours 08:00-20:00 UTC")
+    b, wanted = book(), desired(cpu(800, "spot"))
+    admitted(b, wanted, closed)
+    assert b.admit(wanted, opened, 6.0) == [("spot", Stop("spot.1.1", "TERM"))]
+    assert "08:00-20:00" in b.jobs["spot"].message
+    assert b.admit(wanted, opened, 6.0) == []  # told once
+    b.advance("spot", Exited("spot.1.1", 143, False, 7 * SECOND, 7.0))
+    admitted(b, wanted, opened)
+    assert b.jobs["spot"].state is JobState.REJECTED
+    admitted(b, wanted, closed)
+    assert b.jobs["spot"].state is JobState.RUNNING
+
+
+def test_a_quota_that_shrinks_stops_nobody() -> None:
+    b = book()
+    admitted(b, desired(service()))
+    assert admitted(b, desired(service(), quota=Quota())) == []
+    assert b.jobs["s"].state is JobState.RUNNING
+
+
+def test_a_tenant_that_has_spent_all_is_stopped_and_comes_back_when_it_has_paid() -> None:
+    poor = Desired(1, (PREPAID,), (service(),))
+    b = book()
+    admitted(b, poor)
+    b.stirred = False
+    b.read_meter("s.1.1", reading(6, cpu_nano=999_999_999))
+    assert (b.spending["acme"].micro, b.stirred) == (999, False)
+    b.read_meter("s.1.1", reading(7, cpu_nano=SECOND))
+    assert b.spending["acme"].micro == 1000 and b.stirred
+    assert b.take().spending["acme"].micro == 1000
+    assert b.admit(poor, ROOM, 7.0) == [("s", Stop("s.1.1", "TERM"))]
+    b.advance("s", Exited("s.1.1", 143, False, 8 * SECOND, 8.0))
+    b.admit(poor, ROOM, 8.0)
+    assert (b.jobs["s"].state, b.jobs["s"].reason) == (JobState.REJECTED, "budget")
+    rich = Desired(2, (replace(PREPAID, budget=Budget(2000, PRICES)),), (service(),))
+    admitted(b, rich)
+    assert b.jobs["s"].state is JobState.RUNNING
+
+
+def test_a_month_that_is_used_up_cuts_the_network_and_the_next_one_opens_it() -> None:
+    quota = replace(ROOMY, network_bytes_per_month=100, network_bits_per_second=10**9)
+    wanted = desired(service(network=Network()), quota=quota)
+    b = book()
+    admitted(b, wanted, replace(ROOM, network=True))
+    assert b.cut(month_of(0)) == {}
+    b.read_meter("s.1.1", replace(reading(6), network_receive_bytes=100))
+    assert b.cut(month_of(0)) == {"s": "tenant acme: network bytes this month (UTC): 100 of 100 used"}
+    assert b.cut(month_of(0) + 1) == {}
+
+
+def test_a_seal_stands_for_the_heads_it_names_and_later_bills_wait_for_the_next() -> None:
+    b = book()
+    admitted(b, desired(service()))
+    assert not b.unsealed
+    b.read_meter("s.1.1", reading(6))
+    heads = b.heads()
+    assert b.unsealed and [(h.tenant, h.chain_index) for h in heads] == [("acme", 1)]
+    b.seal(UsageSeal(heads, b"cert", b"sig"))
+    assert not b.unsealed and b.take().outbox[-1] == UsageSeal(heads, b"cert", b"sig")
+    b.read_meter("s.1.1", reading(7))
+    b.seal(UsageSeal(heads, b"cert", b"sig"))
+    assert b.unsealed
+
+
+def test_looks_at_memory_are_billed_but_not_written_by_themselves() -> None:
+    b = book()
+    admitted(b, desired(service()))
+    b.take()
+    b.look_at("s.1.1", replace(reading(6), memory_bytes=100))
+    b.look_at("ghost.1.1", reading(6))
+    assert b.take().is_empty()
+    b.read_meter("s.1.1", replace(reading(7), memory_bytes=300))
+    assert b.take().outbox[-1].memory_byte_seconds == 100 + 200
+
+
+def test_a_view_shows_message_health_image_and_what_was_rolled_back() -> None:
+    b = book(running(service(), health=Health.HEALTHY, refused=2), running(batch(), message="3 of 9 MiB"))
+    one, two = b.views()
+    assert (one.message, one.image, one.health) == ("3 of 9 MiB", "host", Health.UNKNOWN)
+    assert (two.message, two.health) == ("generation 2 was rolled back", Health.HEALTHY)
 
 
 def test_after_a_crash_open_orders_are_given_again() -> None:

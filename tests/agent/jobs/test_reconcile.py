@@ -40,6 +40,23 @@ def test_a_replacement_under_way_is_not_ordered_again() -> None:
     assert reconcile([service(generation=3)], {"s": job}, 1.0).advance[0][1].spec.generation == 3
 
 
+def test_a_generation_that_was_rolled_back_is_not_tried_again_but_a_higher_one_is() -> None:
+    job = running(service(), refused=2)
+    assert reconcile([service(generation=2)], {"s": job}, 1.0) == NOTHING
+    third = service(generation=3)
+    assert reconcile([third], {"s": job}, 1.0).advance == (("s", Replaced(third, 1.0)),)
+
+
+def test_a_job_that_was_rolled_back_and_withdrawn_returns_as_what_was_healthy() -> None:
+    leaving, _ = step(running(service(), refused=2), Withdrawn(1.0))
+    assert reconcile([service(generation=2)], {"s": leaving}, 1.0).advance == (("s", Returned(service())),)
+
+
+def test_a_successor_whose_image_is_still_fetched_is_not_ordered_again() -> None:
+    job = replace(running(service()), successor=service(generation=2, image="x"))
+    assert reconcile([service(generation=2, image="x")], {"s": job}, 1.0) == NOTHING
+
+
 def test_what_is_no_longer_desired_is_withdrawn_once() -> None:
     job = running(service())
     assert reconcile([], {"s": job}, 1.0).advance == (("s", Withdrawn(1.0)),)
