@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from agent.clock import system_clock
 from agent.config.schema import JobsConfig
 from agent.jobs import rows
 from agent.jobs.metering import chain_hash
@@ -21,6 +20,7 @@ from agent.jobs.runner import JobsService
 from agent.model import Event, JobState, UsageSample
 from agent.sandbox import Sandbox
 from agent.spec import JobSpec, Limits
+from tests.fakes.bare import jobs_service
 from tests.fakes.jobs import batch, desired, service
 from tests.launched import TOP, Launched, launched
 
@@ -52,10 +52,8 @@ async def child(socket: str, directory: str, mode: str) -> None:
     async def record(bodies):
         os.write(journal, b"".join(rows.body_to_json(body).encode() + b"\n" for body in bodies))
 
-    jobs = JobsService(
-        JobsConfig(usage_interval_seconds=0.5, reserve_cpu_milli=0), Path(directory), Sandbox(Path(socket)), record,
-        system_clock(),
-    )  # fmt: skip
+    config = JobsConfig(usage_interval_seconds=0.5, reserve_cpu_milli=0)
+    jobs = jobs_service(config, Path(directory), Sandbox(Path(socket)), record)
     await jobs.apply(desired() if mode == "clear" else desired(*SERVICES, *BATCHES, BOMB))
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:

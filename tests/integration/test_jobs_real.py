@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from agent.clock import system_clock
 from agent.config.schema import JobsConfig
 from agent.jobs.metering import chain_hash
 from agent.jobs.runner import JobsService
 from agent.model import Event, JobState, JobView, UsageSample
 from agent.sandbox import Sandbox
 from agent.spec import JobKind, JobSpec, Limits, RestartMode, RestartPolicy
+from tests.fakes.bare import jobs_service
 from tests.fakes.jobs import ALWAYS, NEVER, desired
 from tests.launched import Launched, launched
 
@@ -50,10 +50,7 @@ class Node:
 
     @asynccontextmanager
     async def agent(self, *specs: JobSpec, crash: bool = False) -> AsyncIterator[JobsService]:
-        jobs, stop = (
-            JobsService(self.config, self.directory, self.sandbox, self.record, system_clock()),
-            asyncio.Event(),
-        )
+        jobs, stop = jobs_service(self.config, self.directory, self.sandbox, self.record), asyncio.Event()
         await jobs.apply(desired(*specs))
         task = asyncio.create_task(jobs.run(stop, lambda: None))
         try:
