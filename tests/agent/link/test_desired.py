@@ -6,7 +6,18 @@ import pytest
 
 from agent.errors import RefusedError
 from agent.link.desired import decode
-from agent.spec import JobKind, Limits, Residency, RestartMode
+from agent.spec import (
+    Budget,
+    JobKind,
+    Limits,
+    Prices,
+    Quota,
+    Reserve,
+    Residency,
+    RestartMode,
+    StorePolicy,
+    TradingHours,
+)
 from storeedge.v1 import desired_pb2
 
 MIB = 1 << 20
@@ -89,3 +100,63 @@ def test_no_id_twice() -> None:
     message.jobs.add().CopyFrom(message.jobs[0])
     with pytest.raises(RefusedError, match="twice"):
         decode(message)
+
+
+def test_a_tenants_quota_budget_and_the_stores_day_arrive() -> None:
+    message = good()
+    quota = message.tenants[0].quota
+    quota.disk_bytes, quota.network_bits_per_second, quota.network_bytes_per_month = 1, 2, 3
+    quota.published_ports, quota.mqtt_topics = 4, 5
+    message.tenants[0].budget.credit_micro = 6
+    message.tenants[0].budget.prices.cpu_core_hour_micro = 7
+    message.tenants[0].store = True
+    message.store.timezone = "Europe/Berlin"
+    message.store.reserve.cpu_milli = 8
+    message.store.hours.add(weekdays=[6, 7], from_minute=1320, to_minute=360)
+    desired = decode(message)
+    assert desired.tenants[0].quota == Quota(2, 1000, 64 * MIB, 1, 2, 3, 4, 5)
+    assert desired.tenants[0].budget == Budget(6, Prices(7)) and desired.tenants[0].store
+    hours = (TradingHours((6, 7), 1320, 360, Reserve()),)
+    assert desired.store == StorePolicy("Europe/Berlin", Reserve(8), hours)
+
+
+def test_without_a_policy_the_nodes_own_configuration_counts_and_without_a_budget_nothing_is_prepaid() -> None:
+    desired = decode(good())
+    assert desired.store is None and desired.tenants[0].budget is None
+
+
+WRONG: list[tuple[str, Callable[[desired_pb2.Desired], object]]] = [
+    ("rules: filter: devices/cam/# comes twice", lambda d: d.rules.append(d.rules[0])),
+    ("tenants: id: acme comes twice", lambda d: d.tenants.append(d.tenants[0])),
+    ("tenant 'acme'.display_name: ", lambda d: setattr(d.tenants[0], "display_name", "x" * 129)),
+    ("tenant 'acme'.quota.jobs: 0..256", lambda d: setattr(d.tenants[0].quota, "jobs", 257)),
+    ("tenant 'acme'.budget.credit_micro: ", lambda d: setattr(d.tenants[0].budget, "credit_micro", 1 << 63)),
+    ("store.timezone: ", lambda d: setattr(d.store, "timezone", "x" * 65)),
+    ("store.hours: at most 32", lambda d: [d.store.hours.add() for _ in range(33)]),
+    ("store.hours[0].weekdays: 1 (Monday)", lambda d: d.store.hours.add(weekdays=[8], to_minute=1)),
+    ("store.hours[0].weekdays: 1 comes twice", lambda d: d.store.hours.add(weekdays=[1, 1], to_minute=1)),
+    ("store.hours[0].from_minute: 0..1439", lambda d: d.store.hours.add(from_minute=1440, to_minute=1)),
+    ("store.hours[0].to_minute: 1..1440, not 0", lambda d: d.store.hours.add()),
+    ("store.reserve.cpu_milli: ", lambda d: setattr(d.store.reserve, "cpu_milli", 1_024_001)),
+]
+
+
+@pytest.mark.parametrize(("said", "change"), WRONG)
+def test_what_is_wrong_beside_the_jobs_is_named_too(said: str, change: Callable[[desired_pb2.Desired], object]) -> None:
+    message = good()
+    change(message)
+    with pytest.raises(RefusedError) as refusal:
+        decode(message)
+    assert str(refusal.value).startswith(said)
+
+
+def test_a_port_of_the_node_belongs_to_one_job() -> None:
+    message = good()
+    message.jobs.add().CopyFrom(message.jobs[0])
+    message.jobs[1].id = "other"
+    for job in message.jobs:
+        job.network.publish.add(port=80)
+    with pytest.raises(RefusedError, match=r"job 'other'\.network\.publish: port 80/tcp is published by job 'hello'"):
+        decode(message)
+    message.jobs[1].network.publish[0].protocol = "udp"
+    assert len(decode(message).jobs) == 2
