@@ -138,9 +138,9 @@ def test_the_default_file_changes_no_default() -> None:
 def test_what_it_shows_as_default_is_the_default() -> None:
     text = (SYSTEMD / "agent.toml").read_text()
     shown = re.sub(r"^#(\w+ = )", r"\1", text, flags=re.MULTILINE)
-    without_password = re.sub(r"^password_file = .*$", "", shown, flags=re.MULTILINE)
-    assert parse(without_password, "agent.toml") == Config()
-    parse(shown, "agent.toml")  # the example of a password file is a valid one
+    without_secrets = re.sub(r"^(password|auth)_file = .*$", "", shown, flags=re.MULTILINE)
+    assert parse(without_secrets, "agent.toml") == Config()
+    parse(shown, "agent.toml")  # the examples of files with secrets are valid ones
 
 
 def test_the_launchers_policy_file_is_valid_and_shows_the_defaults() -> None:

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     config = load(args.config)
     log.configure(config.log.level)
     state_dir, clock, caller = config.node.state_dir, system_clock(), os.getuid()
-    _become_owner(state_dir)
+    become_owner(state_dir)
     token = sys.stdin.readline() if args.token == "-" else args.token  # noqa: S105 - the word for standard input
     try:
         identity = asyncio.run(enrol(args.central, token, state_dir, hardware(), clock, replace=args.force))
@@ -56,7 +56,7 @@ def hardware(root: Path = Path("/")) -> str:
     return ", ".join(filter(None, found))
 
 
-def _become_owner(state_dir: Path) -> None:
+def become_owner(state_dir: Path) -> None:
     """As root, do it as the agent's user: the daemon must be able to read what is written here."""
     try:
         owner = state_dir.stat()

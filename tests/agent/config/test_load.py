@@ -83,7 +83,7 @@ def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
             "[mqqt]\n",
             (
                 "agent.toml:1: [mqqt]: unknown table, did you mean 'mqtt'?; "
-                "allowed: node, link, spool, telemetry, mqtt, jobs, api, log"
+                "allowed: node, link, spool, telemetry, mqtt, jobs, images, api, log"
             ),
         ),
         ("[mqtt]\n\nport = 70000", "agent.toml:3: [mqtt] port: is 70000, out of range; allowed: an integer 1..65535"),

@@ -1,0 +1,44 @@
+"""agent/jobs/images/skopeo.py, what its last words mean. Run for real: tests/integration/test_images_*.py."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.errors import AwayError, CorruptError, StorageError
+from agent.jobs.images.skopeo import failure, size_of
+
+# As skopeo 1.9.3 wrote them here.
+FATAL = 'time="2026-11-22T21:27:58Z" level=fatal msg="{}"\n'
+PARSING = 'Error parsing image name \\"docker://127.0.0.1:5055/a/b@sha256:00\\": '
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "text"),
+    [
+        (FATAL.format("writing blob: write /x/oci-put-blob25: file too large"), CorruptError, "something else"),
+        (FATAL.format("writing blob: write /x/oci-put-blob25: no space left on device"), StorageError, "no room"),
+        (FATAL.format("writing blob: Digest did not match, expected sha256:a, got sha256:b"), CorruptError, "expected"),
+        (FATAL.format(PARSING + "manifest unknown: manifest unknown"), AwayError, ": manifest unknown: manifest unkn"),
+        (
+            FATAL.format(PARSING + "pinging container registry x: dial tcp: connect: connection refused"),
+            AwayError,
+            "the image can't be fetched: pinging container registry x: dial tcp: connect: connection refused",
+        ),
+        ("prlimit: failed to execute skopeo: No such file or directory\n", AwayError, "apt install skopeo"),
+        ("", AwayError, "skopeo ended with 7"),
+    ],
+)
+def test_last_words_are_sorted_by_what_the_caller_does(said: str, kind: type[Exception], text: str) -> None:
+    error = failure(said, 7)
+    assert type(error) is kind
+    assert text in str(error)
+
+
+def test_very_many_files_count_as_too_many_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "f").write_bytes(b"12345")
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    assert size_of(tmp_path) == 5 + len("/etc/passwd")
+    for number in range(5001):
+        (tmp_path / "a" / str(number)).touch()
+    assert size_of(tmp_path) > 1 << 50
