@@ -32,6 +32,7 @@ class Launched:
     runtime: str
     agent_uid: int
     extra_policy: str = ""
+    netns: str = ""  # where the host's side of runs' networks lives; empty: where the launcher does
     process: "subprocess.Popen[bytes] | None" = field(default=None)
 
     @property
@@ -56,7 +57,7 @@ class Launched:
         policy.write_text(f'agent_uid = {self.agent_uid}\nruntime = "{self.runtime}"\n{self.extra_policy}')
         return [
             f"--state-dir={self.state_dir}", f"--run-dir={self.directory / 'run'}", f"--policy={policy}",
-            f"--cgroup={self.cgroup}",
+            f"--cgroup={self.cgroup}", *([f"--netns={self.netns}"] if self.netns else []),
         ]  # fmt: skip
 
     def start(self) -> None:
@@ -101,7 +102,9 @@ class Launched:
 
 
 @contextmanager
-def launched(runtime: str = "auto", agent_uid: int | None = None, extra_policy: str = "") -> Generator[Launched]:
+def launched(
+    runtime: str = "auto", agent_uid: int | None = None, extra_policy: str = "", netns: str = ""
+) -> Generator[Launched]:
     """Not below pytest's tmp_path: mapped users must be able to search the way to a root file system."""
     directory = Path(tempfile.mkdtemp(prefix="launched-", dir="/var/tmp"))
     directory.chmod(0o711)
@@ -110,7 +113,7 @@ def launched(runtime: str = "auto", agent_uid: int | None = None, extra_policy: 
         wrapper.write_text(_MASKED_CRUN)
         wrapper.chmod(0o755)
         runtime = str(wrapper)
-    one = Launched(directory, runtime, os.getuid() if agent_uid is None else agent_uid, extra_policy)
+    one = Launched(directory, runtime, os.getuid() if agent_uid is None else agent_uid, extra_policy, netns)
     try:
         one.start()
         yield one

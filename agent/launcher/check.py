@@ -10,13 +10,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agent.launcher import execute, monitor, plan
+from agent.launcher import execute, monitor, oci, plan
 from agent.launcher.layout import Host
 from agent.launcher.operation import WriteFile
 from agent.launcher.protocol import Checked, CheckRequest, LauncherError
 from agent.launcher.record import Record
 
 _MESSAGE_BYTES = 256
+_CHOOM = "/usr/bin/choom"  # util-linux
 _AT_ONCE = 12  # fewer than the launcher's connections: tenants' slow checks must not keep the agent out
 _CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 _places = threading.BoundedSemaphore(_AT_ONCE)
@@ -45,7 +46,8 @@ def _command(check: CheckRequest, found: Record, host: Host) -> Checked:
     spec = process(json.loads(here.config.read_text()), check.command)
     execute.perform((WriteFile(here.check, json.dumps(spec), 0o600),))
     inside = here.live / f"check-{threading.get_native_id()}.pid"  # one thread does one check
-    argv = plan.runtime_argv(host, "exec", "--process", str(here.check), "--pid-file", str(inside), found.run)
+    runtime = plan.runtime_argv(host, "exec", "--process", str(here.check), "--pid-file", str(inside), found.run)
+    argv = (_CHOOM, "-n", str(oci.OOM_SCORE_ADJ), "--", *runtime)  # crun leaves it as it is: ours, -900
     try:
         code, said = _bounded(argv, check.timeout_seconds)
         if code is None:

@@ -148,17 +148,12 @@ async def test_a_full_disk_leaves_every_run_in_hand(launcher: Launched) -> None:
         if fd is not None:
             await asyncio.to_thread(select.select, [fd], [], [], 30)
             os.close(fd)
-        # conmon found no room for the exit code: the end is seen, the code is not
-        assert [(state.run, state.phase) for state in await sandbox.list_runs()] == [
-            ("goes", "lost"),
-            ("stays", "running"),
-        ]
+        # the exit code is not on that disk
+        expected = [("goes", "ended", 137), ("stays", "running", None)]
+        assert [(state.run, state.phase, state.exit_code) for state in await sandbox.list_runs()] == expected
         launcher.end()
         launcher.start()
-        assert [(state.run, state.phase) for state in await sandbox.list_runs()] == [
-            ("goes", "lost"),
-            ("stays", "running"),
-        ]
+        assert [(state.run, state.phase, state.exit_code) for state in await sandbox.list_runs()] == expected
         await sandbox.remove("goes")
         await end(sandbox, "stays")
         assert await sandbox.list_runs() == ()
