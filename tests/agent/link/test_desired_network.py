@@ -31,6 +31,7 @@ def test_defaults_are_filled_in_as_the_proto_says() -> None:
     )
 
 
+NINE = dict.fromkeys("abcdefghi", "")
 BAD: list[tuple[str, Callable[[wire.Network], object]]] = [
     ("n.egress: at most 64", lambda n: n.egress.extend([wire.Egress()] * 65)),
     ("n.publish: at most 16", lambda n: n.publish.extend([wire.Publish()] * 17)),
@@ -46,7 +47,7 @@ BAD: list[tuple[str, Callable[[wire.Network], object]]] = [
     ("n.publish[0].job_port: 1..65535", lambda n: n.publish.append(wire.Publish(port=1, job_port=65_536))),
     ("n.publish[0].service: ", lambda n: n.publish.append(wire.Publish(port=1, service="x" * 16))),
     ("n.publish[0].txt: at most 400", lambda n: n.publish.append(wire.Publish(port=1, txt={"a": "x" * 400}))),
-    ("n.publish[0].txt: at most 8", lambda n: n.publish.append(wire.Publish(port=1, txt=dict.fromkeys("abcdefghi", "")))),
+    ("n.publish[0].txt: at most 8", lambda n: n.publish.append(wire.Publish(port=1, txt=NINE))),
     ("n.bits_per_second: 64000..", lambda n: setattr(n, "bits_per_second", 63_999)),
 ]  # fmt: skip
 

@@ -2,9 +2,16 @@ from pathlib import Path
 
 import pytest
 
+from central import bounds
 from central.cli.document import DocumentError, parse, read
+from central.cli.document_job import Source
 from central.desired import check as check_desired
-from storeedge.v1.desired_pb2 import JOB_KIND_BATCH, RESIDENCY_STORE, RESTART_MODE_ON_FAILURE
+from storeedge.v1.desired_pb2 import (
+    JOB_KIND_BATCH,
+    PRIORITY_GUARANTEED,
+    RESIDENCY_STORE,
+    RESTART_MODE_ON_FAILURE,
+)
 
 EXAMPLE = Path(__file__).parents[3] / "docs/examples/store.toml"
 
@@ -71,6 +78,114 @@ def test_a_mistake_is_told_by_table_key_and_what_is_allowed(source: str, said: s
         parse(source)
     assert str(caught.value).startswith(said), str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+EVERYTHING = """
+[store]
+timezone = "Europe/Berlin"
+reserve = { cpu_milli = 500, memory = "1GiB", disk = "2GiB" }
+hours = [{ when = "mon-sat 08:00-20:00", reserve = { cpu_milli = 2000 } }]
+
+[[tenant]]
+id = "t"
+budget = { credit = "100", cpu_core_hour = "0.02", network_gib = "0.05" }
+store = true
+
+[tenant.quota]
+jobs = 1
+cpu_milli = 1
+memory = 1
+disk = "1TiB"
+network_rate = "1Mbit/s"
+network_month = "5GiB"
+published_ports = 2
+mqtt_topics = 3
+
+[[job]]
+id = "j"
+tenant = "t"
+kind = "service"
+image = "registry.example/acme/web@sha256:%s"
+cpu_milli = 100
+memory = "64MiB"
+open_files = 64
+disk = "1GiB"
+io = "20MiB/s"
+stop_signal = "INT"
+priority = "guaranteed"
+warm = 2
+mqtt_topics = ["devices/+/temperature"]
+health = { tcp = 80, interval = "5s", timeout = "1s", failures = 2, start = "1m" }
+update = { healthy = "60s" }
+secrets = { DB = { file = "db.pw" }, TOKEN = { env = "TOKEN" } }
+
+[job.network]
+egress = ["203.0.113.0/24:443", "udp://time.example:123"]
+publish = [8443, { port = 80, job_port = 8080, service = "offload", txt = { v = "1" } }]
+peers = true
+rate = "5Mbit/s"
+month = "1GiB"
+""" % ("ab" * 32)
+
+
+def test_every_key_arrives_in_its_field() -> None:
+    wanted = parse(EVERYTHING)
+    desired = wanted.desired
+    check_desired(desired)
+    assert bounds.violation(desired) is None
+    assert desired.store.hours[0].reserve.cpu_milli == 2000 and desired.store.reserve.disk_bytes == 2 << 30
+    quota, budget = desired.tenants[0].quota, desired.tenants[0].budget
+    assert (quota.disk_bytes, quota.network_bits_per_second, quota.network_bytes_per_month) == (1 << 40, 10**6, 5 << 30)
+    assert (quota.published_ports, quota.mqtt_topics, desired.tenants[0].store) == (2, 3, True)
+    prices = budget.prices
+    assert (budget.credit_micro, prices.cpu_core_hour_micro, prices.network_gib_micro) == (
+        10**8,
+        20_000,
+        50_000,
+    )
+    job = desired.jobs[0]
+    assert (job.limits.open_files, job.limits.disk_bytes, job.limits.io_bytes_per_second) == (64, 1 << 30, 20 << 20)
+    assert (job.stop_signal, job.priority, job.warm, len(job.command)) == ("INT", PRIORITY_GUARANTEED, 2, 0)
+    assert [(e.cidr, e.name, e.port, e.protocol) for e in job.network.egress] == [
+        ("203.0.113.0/24", "", 443, "tcp"),
+        ("", "time.example", 123, "udp"),
+    ]
+    assert [(p.port, p.job_port, p.service) for p in job.network.publish] == [(8443, 0, ""), (80, 8080, "offload")]
+    assert (job.network.peers, job.network.bits_per_second, job.network.bytes_per_month) == (True, 5_000_000, 1 << 30)
+    assert (job.health.tcp_port, job.health.start_seconds, job.update.healthy_seconds) == (80, 60, 60)
+    assert wanted.secrets == {"j": {"DB": Source(file="db.pw"), "TOKEN": Source(env="TOKEN")}}
+    assert not job.secrets  # they are sealed for each node
+
+
+SERVICE = JOB.replace('"batch"', '"service"')
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (JOB + 'image = "debian:12"', '[[job]] 1 (j): image: "host", "REGISTRY/REPOSITORY@sha256:HEX"'),
+        (JOB.replace('command = ["true"]', ""), "[[job]] (j): command: is missing; only an OCI image"),
+        (JOB + "health = { tcp = 80 }", '[[job]] (j): health and update are for kind = "service"'),
+        (SERVICE + "health = { interval = 5 }", "[[job]] (j): health: exactly one of command and tcp"),
+        (JOB + 'secrets = { PW = "hunter2" }', "[[job]] 1 (j): secrets: PW: { file = "),
+        (JOB + 'secrets = { PW = { value = "hunter2" } }', "[[job]] 1 (j): secrets: PW: { file = "),
+        (JOB + 'secrets = { ".x" = { env = "A" } }', "[[job]] 1 (j): secrets: names of 1..64"),
+        (JOB + 'network = { egress = ["a.b:1", "x"] }', '[[job]] 1 (j): network: egress: 2. "192.0.2.0/24:443", '),
+        (JOB + "network = { publish = [{ prt = 1 }] }", "[[job]] 1 (j): network: publish: 1. unknown key 'prt'; did"),
+        (JOB + "network = { publish = [0] }", "[[job]] 1 (j): network: publish: 1. a number in 1..65535"),
+        (JOB + 'priority = "high"', "[[job]] 1 (j): priority: one of spot, guaranteed, store"),
+        (JOB + 'stop_signal = "KILL"', "[[job]] 1 (j): stop_signal: one of TERM"),
+        ('[store]\nreserve = {}\ntimezone = "Mars/Base"', "[store]: timezone: a time zone's name"),
+        ("[store]\nhours = []", "[store]: reserve: is missing"),
+        ('[store]\nreserve = {}\nhours = [{ when = "x", reserve = {} }]', "[store]: hours: 1. when: "),
+        ('[[tenant]]\nid = "t"\nbudget = { credit = 5 }', "[[tenant]] 1 (t): budget: credit: an amount in quotes"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_newer_keys_is_told_as_well(source: str, said: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is what is tested
+        parse(source)
+    assert str(caught.value).startswith(said), str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_the_files_name_comes_first(tmp_path: Path) -> None:
