@@ -162,6 +162,10 @@ class Actor:
             reach = self._held.get(run, reach)  # the very same request; what has changed since follows at once
         try:
             secrets = await self._unseal(spec.tenant, spec.id, spec.secrets)
+        except RefusedError as error:
+            self._post(job_id, StartFailed(run, str(error), self._clock.seconds()), None)
+            return
+        try:
             state = await self._sandbox.start(job_request(run, spec, image, reach, secrets))
         except RefusedError as error:
             self._post_refused(job_id, run, error)
