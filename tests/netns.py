@@ -157,7 +157,7 @@ class Store:
         return self.home.run("nft", "list", "ruleset")
 
 
-def _join(one: Space, name: str, address: str, other: Space, other_name: str, other_address: str) -> None:
+def cable(one: Space, name: str, address: str, other: Space, other_name: str, other_address: str) -> None:
     """A cable between two namespaces."""
     one.run("ip", "link", "add", name, "type", "veth", "peer", "name", other_name, "netns", str(other.path))
     for side, interface, own in ((one, name, address), (other, other_name, other_address)):
@@ -170,8 +170,8 @@ def store(addresses: str = "10.222.0.0/16") -> Generator[Store]:
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, directory)
         home, lan, world = (stack.enter_context(space(directory / name)) for name in ("home", "lan", "world"))
-        _join(home, "lan0", f"{STORE_LAN}/24", lan, "eth0", f"{LAN}/24")
-        _join(home, "wan0", f"{STORE_WAN}/24", world, "eth0", f"{GATEWAY}/24")
+        cable(home, "lan0", f"{STORE_LAN}/24", lan, "eth0", f"{LAN}/24")
+        cable(home, "wan0", f"{STORE_WAN}/24", world, "eth0", f"{GATEWAY}/24")
         home.run("ip", "route", "add", "default", "via", GATEWAY)
         lan.run("ip", "route", "add", "default", "via", STORE_LAN)
         world.run("ip", "-batch", "-", stdin=f"addr add {WORLD}/32 dev lo\naddr add {WORLD_TOO}/32 dev lo\n")

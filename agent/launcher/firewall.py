@@ -6,7 +6,8 @@ postrouting, where also the host's own packets pass.
 
 An open connection carries in its ct mark whose it is. Its packets pass for that run only: a slot, its interface and its
 address go to the next run, of anybody, while the kernel remembers connections for days. (By mark, not by state: UDP
-that nobody answers stays "new" for ever.) Between runs every packet is judged anew.
+that nobody answers stays "new" for ever.) Between runs every packet is judged anew, at the end of the one that was
+called. The first rule of each direction is the way of nearly all packets, and the only one that costs.
 """
 
 import zlib
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from agent.launcher.layout import SLOTS
-from agent.launcher.protocol import Destination, NetworkRequest, Reach
+from agent.launcher.protocol import Destination, NetworkRequest
 from agent.launcher.reach import octets
 
 # A new connection costs memory of the host's for as long as it is remembered.
@@ -82,7 +83,11 @@ def table(here: Names, links: Sequence[Link], *, guard: bool) -> str:
     `guard`: forwarding was off before us; what is neither from nor to a run stays as unforwarded as it was.
     """
     any_run, refuse = f'"{here.prefix}*"', "counter name refused drop"
-    guarded = f"iifname != {any_run} oifname != {any_run} drop" if guard else ""
+    guarded = f"""
+  chain forwarding {{
+    type filter hook forward priority filter; policy accept;
+    iifname != {any_run} oifname != {any_run} drop
+  }}""" if guard else ""  # fmt: skip
     base = f"""add table inet {here.table}
 delete table inet {here.table}
 table inet {here.table} {{
@@ -93,18 +98,19 @@ table inet {here.table} {{
   map groups {{ type ifname : mark; }}
   set members {{ type ipv4_addr . mark; }}
   set sources {{ type ifname . ipv4_addr; }}
-  set open {{ type ifname . mark; }}
+  set open {{ type ifname . ipv4_addr . mark; }}
   set cut {{ type ifname; }}
   set never {{ type ipv4_addr; flags interval; elements = {{ {_NEVER} }}; }}
   set private {{ type ipv4_addr; flags interval; elements = {{ {", ".join(PRIVATE)} }}; }}
   chain from_run {{
+    ct state established iifname . ip saddr . ct mark @open accept
     meta nfproto != ipv4 {refuse}
     iifname . ip saddr != @sources {refuse}
     ip hdrlength > 5 {refuse}
     iifname @cut {refuse}
     ip daddr {here.network} goto to_neighbour
     ct state related meta l4proto != icmp {refuse}
-    iifname . ct mark @open accept
+    iifname . ip saddr . ct mark @open accept
     ct state != new {refuse}
     fib daddr type {{ local, broadcast, anycast, multicast }} {refuse}
     ip daddr @never {refuse}
@@ -125,16 +131,18 @@ table inet {here.table} {{
     {refuse}
   }}
   chain to_run {{
+    ct state established oifname . ip daddr . ct mark @open accept
     meta nfproto != ipv4 {refuse}
     oifname @cut {refuse}
     icmp type {{ destination-unreachable, time-exceeded }} fib saddr type local accept
     ip saddr {here.network} goto from_neighbour
     ct state related meta l4proto != icmp {refuse}
-    oifname . ct mark @open accept
+    oifname . ip daddr . ct mark @open accept
     ct state new ct status dnat oifname vmap @inward
     {refuse}
   }}
   chain from_neighbour {{
+    iifname != {any_run} {refuse}
     meta mark set oifname map @groups
     ip saddr . meta mark @members goto from_peer
     meta mark set 0
@@ -147,17 +155,13 @@ table inet {here.table} {{
   chain arriving {{
     type filter hook prerouting priority mangle; policy accept;
     iifname {any_run} goto from_run
-    iifname != "lo" ip saddr {here.network} {refuse}
-    iifname != "lo" ip daddr {here.network} {refuse}
   }}
   chain host {{
     type filter hook input priority filter; policy accept;
-    iifname . ct mark @open accept
+    iifname . ip saddr . ct mark @open accept
     iifname {any_run} {refuse}
-  }}
-  chain forwarding {{
-    type filter hook forward priority filter; policy accept;
-    {guarded}
+    iifname != "lo" ip saddr {here.network} {refuse}
+    iifname != "lo" ip daddr {here.network} {refuse}
   }}
   chain leaving {{
     type filter hook postrouting priority mangle; policy accept;
@@ -173,8 +177,8 @@ table inet {here.table} {{
   }}
   chain masquerading {{
     type nat hook postrouting priority srcnat; policy accept;
-    ip saddr {here.network} oifname != {any_run} masquerade
-  }}
+    iifname {any_run} oifname != {any_run} masquerade
+  }}{guarded}
 }}
 """
     return base + "".join(add(here, link) for link in links) + peers(here, links)
@@ -187,7 +191,6 @@ def add(here: Names, link: Link) -> str:
     entry = "type ipv4_addr . inet_proto . inet_service; flags interval;"
     elements = [
         ("sources", f'"{interface}" . {here.address(slot)}'),
-        ("open", f'"{interface}" . {link.mark:#x}'),
         ("outward", f'"{interface}" : goto outward_{slot}'),
         ("inward", f'"{interface}" : goto inward_{slot}'),
         *(
@@ -217,7 +220,7 @@ def add(here: Names, link: Link) -> str:
     accept
   }}
 }}
-""" + _elements(here, "add", elements) + _reached(here, slot, link.network.reach)  # fmt: skip
+""" + _elements(here, "add", elements) + _reached(here, link)  # fmt: skip
 
 
 def remove(here: Names, link: Link) -> str:
@@ -225,20 +228,19 @@ def remove(here: Names, link: Link) -> str:
     slot, interface = link.slot, here.interface(link.slot)
     elements = [
         ("sources", f'"{interface}" . {here.address(slot)}'),
-        ("open", f'"{interface}" . {link.mark:#x}'),
         ("outward", f'"{interface}"'),
         ("inward", f'"{interface}"'),
         *(("published", f"{one.protocol} . {one.port}") for one in link.network.publish),
     ]
     chains = (f"delete chain inet {here.table} {kind}_{slot}\n" for kind in ("outward", "inward", "begin"))
     sets = (f"delete set inet {here.table} {kind}_{slot}\n" for kind in ("near", "far"))
-    return _elements(here, "delete", elements) + _uncut(here, interface) + "".join((*chains, *sets))
+    return _elements(here, "delete", elements) + _neither(here, link) + "".join((*chains, *sets))
 
 
-def reach(here: Names, slot: int, wanted: Reach) -> str:
-    """Instead of what the run of `slot` could reach until now; open connections stay, unless all is cut."""
-    flush = "".join(f"flush set inet {here.table} {kind}_{slot}\n" for kind in ("near", "far"))
-    return flush + _uncut(here, here.interface(slot)) + _reached(here, slot, wanted)
+def reach(here: Names, link: Link) -> str:
+    """`link.network.reach` instead of what the run could reach until now; open connections stay, unless all is cut."""
+    flush = "".join(f"flush set inet {here.table} {kind}_{link.slot}\n" for kind in ("near", "far"))
+    return flush + _neither(here, link) + _reached(here, link)
 
 
 def peers(here: Names, links: Iterable[Link]) -> str:
@@ -274,17 +276,23 @@ def split(destinations: Iterable[Destination]) -> tuple[tuple[str, ...], tuple[s
     return tuple(near), tuple(far)
 
 
-def _reached(here: Names, slot: int, wanted: Reach) -> str:
-    near, far = split(wanted.destinations)
-    elements = [*((f"near_{slot}", one) for one in near), *((f"far_{slot}", one) for one in far)]
-    if wanted.cut:
-        elements.append(("cut", f'"{here.interface(slot)}"'))
+def _reached(here: Names, link: Link) -> str:
+    near, far = split(link.network.reach.destinations)
+    elements = [*((f"near_{link.slot}", one) for one in near), *((f"far_{link.slot}", one) for one in far)]
+    whether_open, whether_cut = _states(here, link)
+    elements.append(whether_cut if link.network.reach.cut else whether_open)
     return _elements(here, "add", elements)
 
 
-def _uncut(here: Names, interface: str) -> str:
-    """Whether or not it was cut: one can only delete what is there."""
-    return _elements(here, "add", [("cut", f'"{interface}"')]) + _elements(here, "delete", [("cut", f'"{interface}"')])
+def _neither(here: Names, link: Link) -> str:
+    """Neither open nor cut, whichever it was: one can only delete what is there."""
+    states = _states(here, link)
+    return _elements(here, "add", states) + _elements(here, "delete", states)
+
+
+def _states(here: Names, link: Link) -> tuple[tuple[str, str], tuple[str, str]]:
+    interface = here.interface(link.slot)
+    return ("open", f'"{interface}" . {here.address(link.slot)} . {link.mark:#x}'), ("cut", f'"{interface}"')
 
 
 def _elements(here: Names, verb: str, elements: Sequence[tuple[str, str]]) -> str:

@@ -90,7 +90,7 @@ def destroy(link: Link, host: Host) -> Plan:
 def reach(link: Link, links: Sequence[Link], host: Host) -> Plan:
     """`link` with its new reach; `links` are all that live."""
     return (
-        _rules(firewall.reach(names(host), link.slot, link.network.reach), host, "what it reaches"),
+        _rules(firewall.reach(names(host), link), host, "what it reaches"),
         _hosts(link, links, host),
     )
 

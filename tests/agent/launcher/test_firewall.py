@@ -151,13 +151,19 @@ def test_peers_are_those_of_one_tenant_that_ask() -> None:
 
 def test_reach_replaces_in_one_script() -> None:
     wanted = Reach((Destination("8.8.8.8/32", 53, "udp"), Destination("10.1.0.0/16", 80, "tcp")))
-    lines = firewall.reach(HERE, 5, wanted).splitlines()
+    one = '"ej-5" . 10.222.0.22 . 0x1234'
+    lines = firewall.reach(HERE, link(network=NetworkRequest(wanted))).splitlines()
     assert lines == [
         "flush set inet edge_jobs near_5",
         "flush set inet edge_jobs far_5",
+        f"add element inet edge_jobs open {{ {one} }}",
         'add element inet edge_jobs cut { "ej-5" }',
+        f"delete element inet edge_jobs open {{ {one} }}",
         'delete element inet edge_jobs cut { "ej-5" }',
         "add element inet edge_jobs near_5 { 10.1.0.0/16 . tcp . 80 }",
         "add element inet edge_jobs far_5 { 8.8.8.8/32 . udp . 53 }",
+        f"add element inet edge_jobs open {{ {one} }}",
     ]
-    assert firewall.reach(HERE, 5, Reach(cut=True)).endswith('add element inet edge_jobs cut { "ej-5" }\n')
+    cut = firewall.reach(HERE, link(network=NetworkRequest(Reach(cut=True)))).splitlines()
+    assert cut[-1] == 'add element inet edge_jobs cut { "ej-5" }'
+    assert not cut[-2].startswith("add")
