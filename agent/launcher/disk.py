@@ -13,16 +13,14 @@ from agent.launcher.operation import MakeDirectory, Plan, Unmount
 from agent.launcher.protocol import MIB, DiskState, JobRequest, LauncherError
 from agent.launcher.storage import LimitDevice, MakeDisk, MountFile, Step
 
-
-_MKFS, _E2FSCK = "/usr/sbin/mkfs.ext4", "/usr/sbin/e2fsck"
+_MKFS, _E2FSCK, _RESIZE = "/usr/sbin/mkfs.ext4", "/usr/sbin/e2fsck", "/usr/sbin/resize2fs"
 _TOOL_SECONDS = 600.0
 _CORRECTED = 3  # e2fsck(8): 1 errors corrected, 2 and the system should be rebooted
 # ext4's superblock, at byte 1024 (docs.kernel.org, "ext4 Data Structures and Algorithms"): s_blocks_count_lo,
-# s_log_block_size, s_state, s_feature_incompat, s_blocks_count_hi.
+# s_log_block_size, s_magic, s_state, s_feature_incompat, s_blocks_count_hi.
 _SUPERBLOCK = 1024
-_BLOCKS, _LOG_BLOCK, _STATE, _INCOMPAT, _BLOCKS_HI = 4, 24, 58, 96, 336
-_CLEANLY_UNMOUNTED, _NEEDS_RECOVERY, _64BIT = 0x1, 0x4, 0x80
-_EXT4_RESIZE, _LOOP_SET_CAPACITY = 0x4008_6610, 0x4C07  # <linux/ext4.h> _IOW('f', 16, __u64); <linux/loop.h>
+_BLOCKS, _LOG_BLOCK, _MAGIC, _STATE, _INCOMPAT, _BLOCKS_HI = 4, 24, 56, 58, 96, 336
+_EXT4, _CLEANLY_UNMOUNTED, _NEEDS_RECOVERY, _64BIT = 0xEF53, 0x1, 0x4, 0x80
 
 
 def file(places: Places, tenant: str, job: str) -> Path:
@@ -133,9 +131,7 @@ def _make(path: Path, size: int) -> None:
         with new.open("xb") as out:
             _reserve(out.fileno(), 0, size)
         argv = (_MKFS, "-q", "-F", "-m", "0", "-E", "nodiscard,assume_storage_prezeroed=1", str(new))
-        code, said = monitor.command(argv, seconds=_TOOL_SECONDS)
-        if code != 0:
-            raise LauncherError("host", f"mkfs.ext4: {said}")
+        _format(argv)
         with loop.device(new, read_only=False) as device:
             top = idmap.detached(device)
             try:  # in this order: who is neither owner nor has CAP_FOWNER can't
@@ -153,6 +149,12 @@ def _make(path: Path, size: int) -> None:
         raise
 
 
+def _format(argv: tuple[str, ...]) -> None:
+    code, said = monitor.command(argv, seconds=_TOOL_SECONDS)
+    if code != 0:
+        raise LauncherError("host", f"mkfs.ext4: {said}")
+
+
 def _reserve(fd: int, start: int, end: int) -> None:
     disk = os.fstatvfs(fd)
     room = storage.room(disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize)
@@ -163,14 +165,14 @@ def _reserve(fd: int, start: int, end: int) -> None:
 
 def _ready(path: Path, size: int) -> None:
     """Check it after an unclean end, and let it grow. A disk that something has mounted was checked then."""
-    if not loop.in_use(path) and not _clean(_superblock(path)):
+    if not loop.in_use(path) and not is_clean(path):
         _repair(path)
     if _file_system_bytes(_superblock(path)) < size // MIB * MIB:
         _grow(path, size)
 
 
-def _repair(path: Path) -> None:
-    code, said = monitor.command((_E2FSCK, "-p", str(path)), seconds=_TOOL_SECONDS)
+def _repair(path: Path, *flags: str) -> None:
+    code, said = monitor.command((_E2FSCK, "-p", *flags, str(path)), seconds=_TOOL_SECONDS)
     if code & ~_CORRECTED:  # not by itself: then with an answer to every question, as nobody is here to give one
         code, said = monitor.command((_E2FSCK, "-f", "-y", str(path)), seconds=_TOOL_SECONDS)
     if code & ~_CORRECTED:
@@ -178,25 +180,28 @@ def _repair(path: Path) -> None:
 
 
 def _grow(path: Path, size: int) -> None:
-    """While it is mounted, by the kernel: a crash at any moment leaves the old size or the new one."""
+    """A crash leaves a file that is longer than what is in it, or a file system marked as not clean: both are seen."""
+    if loop.in_use(path):
+        raise LauncherError(
+            "conflict", f"the disk of {path.parent.name}/{path.stem} is in use, it can't grow", "disk_bytes"
+        )
     with path.open("r+b") as out:
         have = os.fstat(out.fileno()).st_size
         if have < size:
             _reserve(out.fileno(), have, size)
-            os.fsync(out.fileno())
-    with loop.device(path, read_only=False) as device:
-        fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fcntl.ioctl(fd, _LOOP_SET_CAPACITY)
-        finally:
-            os.close(fd)
-        top = idmap.detached(device)
-        try:
-            blocks = size // (1024 << _number(_superblock(path), _LOG_BLOCK, "I"))
-            fcntl.ioctl(top, _EXT4_RESIZE, struct.pack("Q", blocks))
-            idmap.sync(top)
-        finally:
-            os.close(top)
+    _repair(path, "-f")  # resize2fs wants it
+    code, said = monitor.command((_RESIZE, str(path)), seconds=_TOOL_SECONDS)
+    if code != 0:
+        raise LauncherError("host", f"resize2fs: {said[-300:]}", "disk")
+    _sync(path)
+
+
+def is_clean(path: Path) -> bool:
+    """Unmounted as it should be, and without a known error; without a process to look."""
+    block = _superblock(path)
+    if _number(block, _MAGIC, "H") != _EXT4:
+        return False
+    return _number(block, _STATE, "H") == _CLEANLY_UNMOUNTED and not _number(block, _INCOMPAT, "I") & _NEEDS_RECOVERY
 
 
 def _superblock(path: Path) -> bytes:
@@ -207,11 +212,6 @@ def _superblock(path: Path) -> bytes:
 
 def _number(block: bytes, offset: int, kind: str) -> int:
     return int(struct.unpack_from(f"<{kind}", block, offset)[0])
-
-
-def _clean(block: bytes) -> bool:
-    """Unmounted as it should be, and without a known error; without a look that takes a process."""
-    return _number(block, _STATE, "H") == _CLEANLY_UNMOUNTED and not _number(block, _INCOMPAT, "I") & _NEEDS_RECOVERY
 
 
 def _file_system_bytes(block: bytes) -> int:
