@@ -4,7 +4,7 @@ Run by advertise.py as a file, with -I: stdlib and zeroconf only, nothing of our
 what to advertise, as JSON, and replaces the one before; the end of stdin withdraws everything and ends the process.
 
     {"host": "store-7",              this node, as the host name <host>-storeedge.local.
-     "interfaces": ["eth0"],         none = every one that looks like the store's network
+     "interfaces": ["eth0"],         none = those that look like the store's network
      "services": [{"service": "drone", "protocol": "tcp", "name": "dock on store-7", "port": 20001, "txt": {"v": "1"}}]}
 
 Each change is answered by a line on stdout: {"addresses": ["192.168.1.5"], "services": 1}.
@@ -17,6 +17,7 @@ import socket
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import ifaddr
@@ -26,17 +27,21 @@ from zeroconf.asyncio import AsyncZeroconf
 RESCAN_SECONDS = 15.0  # an address that DHCP changes is advertised this much later
 _LABEL_BYTES = 63  # RFC 1035, 2.3.4
 _LINE_BYTES = 1 << 20
-# Not the store's network: loopback, bridges and tunnels of containers and machines on this box, jobs' own.
+_LANS = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))  # RFC 1918: never the WAN's side
+# Not the store's network either: loopback, bridges and tunnels of containers and machines on this box, jobs' own.
 _INSIDE = ("lo", "ej", "docker", "br-", "veth", "virbr", "cni", "podman", "lxc", "lxd", "tun", "wg", "tailscale")
 
 
 def lan_addresses(interfaces: Iterable[str], adapters: Iterable[Any]) -> tuple[str, ...]:
-    """IPv4 addresses to advertise: of these interfaces, or of those that look like the store's network."""
+    """IPv4 addresses to advertise: all of these interfaces, or those that look like the store's network."""
     named = frozenset(interfaces)
     found: set[str] = set()
     for adapter in adapters:
-        if adapter.name in named if named else not adapter.name.startswith(_INSIDE):
-            found.update(ip.ip for ip in adapter.ips if ip.is_IPv4 and not ip.ip.startswith(("127.", "169.254.")))
+        addresses = {ip.ip for ip in adapter.ips if ip.is_IPv4}
+        if adapter.name in named:
+            found |= addresses
+        elif not named and not adapter.name.startswith(_INSIDE):
+            found |= {each for each in addresses if any(IPv4Address(each) in lan for lan in _LANS)}
     return tuple(sorted(found))
 
 

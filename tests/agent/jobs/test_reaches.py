@@ -1,4 +1,4 @@
-"""What runs may reach: given again when it changes, closed when the month is used up, tried until the launcher hears it."""
+"""What runs may reach: given when it changes, closed when the month is used up, tried until the launcher hears it."""
 
 import asyncio
 from contextlib import asynccontextmanager
