@@ -41,6 +41,14 @@ def test_the_example_that_ships_is_sound() -> None:
     ]
 
 
+@pytest.mark.parametrize("path", sorted(EXAMPLE.parent.glob("*.toml")), ids=lambda path: path.name)
+def test_every_example_is_sound(path: Path) -> None:
+    wanted = read(path)
+    check_desired(wanted.desired)
+    assert bounds.violation(wanted.desired) is None
+    assert wanted.nodes
+
+
 def test_what_is_not_said_is_left_to_the_node() -> None:
     job = parse(JOB).desired.jobs[0]
     assert (job.generation, job.image, job.limits.pids, job.deadline_seconds) == (1, "host", 0, 0)
