@@ -81,7 +81,7 @@ class Artifacts:
         self._places = images / "fetching"
         self._blobs = Blobs(images)
         self._skopeo = Skopeo(config, images / "skopeo", machine)
-        self._uploads = Uploads(images / "uploads", self._blobs, self._skopeo, machine, config.max_image_bytes)
+        self._uploads = Uploads(images / "uploads", self._blobs, machine, config.max_image_bytes)
         try:
             self._blobs.prepare()
             self._skopeo.prepare()

@@ -98,7 +98,7 @@ async def test_pieces_out_of_order_or_too_many_are_refused(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"no tar at all" * 100, "no OCI image"), (None, "does not have the sha256")]
+    ("content", "reason"), [(b"no tar at all" * 100, "no OCI archive"), (None, "does not have the sha256")]
 )
 async def test_an_archive_that_is_none_is_refused_and_forgotten(
     tmp_path: Path, content: bytes | None, reason: str

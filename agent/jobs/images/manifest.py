@@ -101,6 +101,14 @@ def read(data: bytes, digest: str) -> Manifest | Index:
     return Manifest(_blob(document.get("config")), layers, docker=kind == _DOCKER)
 
 
+def read_index(data: bytes) -> tuple[Choice, ...]:
+    """What an OCI layout's index.json names; nobody has its digest. Raises RefusedError."""
+    document = _object(data, "index.json")
+    if "manifests" not in document:
+        raise RefusedError("BAD_REQUEST", "the image's index.json names no image")
+    return tuple(_choice(line) for line in _list(document, "manifests", 1024))
+
+
 def choose(index: Index, machine: str) -> str:
     """The digest of the manifest for `machine` (uname's word). Raises RefusedError when there is none."""
     name, variants = _MACHINES.get(machine, (machine, ("",)))

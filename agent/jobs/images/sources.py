@@ -78,10 +78,11 @@ async def look(source: Source, digest: str, machine: str, most_bytes: int) -> Fo
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """An OCI layout directory; whoever made it isn't trusted, and it may vanish at any moment."""
+    """An OCI layout directory; whoever made it isn't trusted, and it may vanish at any moment. `move`: it is ours."""
 
     directory: Path
     blobs: Blobs
+    move: bool = False
 
     async def document(self, digest: str, *, config: bool = False) -> bytes | None:
         data = await in_thread(self._read, digest.removeprefix("sha256:"))
@@ -107,7 +108,7 @@ class Layout:
             moved(done + count)
 
         for blob in found.manifest.blobs:
-            await self.blobs.adopt(blob, self._path(blob.hex), move=False, moved=adding)
+            await self.blobs.adopt(blob, self._path(blob.hex), move=self.move, moved=adding)
             done += blob.size_bytes
         self.blobs.seal(found.data)
         return found.digest
@@ -141,7 +142,7 @@ class Registry:
             total_bytes=found.manifest.total_bytes,
             moved=moved,
         )
-        digest = await gather(self.place / "layout", self.blobs, found)
+        digest = await _gather(self.place / "layout", self.blobs, found)
         await in_thread(shutil.rmtree, self.place, ignore_errors=True)
         return digest
 
@@ -161,13 +162,13 @@ class Registry:
                 self.blobs.lend(blob, path)
 
 
-async def gather(layout: Path, blobs: Blobs, found: Found | None = None) -> str:
+async def _gather(layout: Path, blobs: Blobs, found: Found) -> str:
     """Take the one image of a layout that skopeo wrote into the blobs; its digest.
 
     Raises CorruptError when it isn't the image that was `found`, StorageError, RefusedError.
     """
     digest, data, manifest = await in_thread(_written, layout)
-    if found is not None and digest != found.digest:
+    if digest != found.digest:
         if not found.manifest.docker or not same_layers(found.manifest, manifest):
             raise CorruptError(f"{digest} was fetched for {found.digest}")
         log.info("converted from Docker's format", extra={"image": found.digest, "to": digest})

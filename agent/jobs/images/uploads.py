@@ -6,26 +6,30 @@ import hashlib
 import logging
 import os
 import shutil
+import sys
+from functools import partial
 from pathlib import Path
 
-from agent.errors import EdgeError, RefusedError, StorageError
+from agent.errors import CorruptError, EdgeError, RefusedError, StorageError
+from agent.jobs.images import child
 from agent.jobs.images.blobs import Blobs, in_thread
-from agent.jobs.images.manifest import check_platform, check_size
-from agent.jobs.images.skopeo import Skopeo
-from agent.jobs.images.sources import gather
+from agent.jobs.images.manifest import MAX_DOCUMENT_BYTES, read_index
+from agent.jobs.images.sources import Layout, look
 
 log = logging.getLogger(__name__)
 
 MAX_PIECE_BYTES = 128 * 1024
 _MOST_UPLOADS = 4
+_ARCHIVE = Path(__file__).with_name("archive.py")
+_SLACK_BYTES = 1 << 20
 _READ_BYTES = 4 << 20
 
 
 class Uploads:
     """An archive is a file named by its sha256, as long as what has arrived of it."""
 
-    def __init__(self, directory: Path, blobs: Blobs, skopeo: Skopeo, machine: str, most_bytes: int) -> None:
-        self._directory, self._blobs, self._skopeo = directory, blobs, skopeo
+    def __init__(self, directory: Path, blobs: Blobs, machine: str, most_bytes: int) -> None:
+        self._directory, self._blobs = directory, blobs
         self._machine, self._most_bytes = machine, most_bytes
         self._whole: asyncio.Queue[str] = asyncio.Queue()
         self._waiting: set[str] = set()
@@ -96,7 +100,7 @@ class Uploads:
             if oldest.name in self._waiting:
                 raise RefusedError("NO_ROOM", f"{_MOST_UPLOADS} archives are being pushed at once")
             oldest.unlink()
-        self._blobs.check_room(3 * total_bytes)  # the archive, unpacked by skopeo, and as blobs
+        self._blobs.check_room(2 * total_bytes)  # the archive, and its blobs
 
     async def run(self) -> None:
         """Makes images of whole archives, one after the other, until cancelled."""
@@ -120,35 +124,57 @@ class Uploads:
         if await _sha256(archive) != name:
             raise RefusedError("BAD_REQUEST", "the archive does not have the sha256 that was announced; push it anew")
         try:
-            place.mkdir(mode=0o700)
-            await self._skopeo.convert(archive, place, archive.stat().st_size)
-            digest = await gather(place / "layout", self._blobs)
+            await in_thread(place.mkdir, mode=0o700)
+            digest = await self._taken_apart(archive, place)
         except OSError as error:
             raise StorageError(f"{error.filename}: {error.strerror}") from error
         finally:
             await in_thread(shutil.rmtree, place, ignore_errors=True)
-        self._check(digest)
         self._blobs.resolve(digest.removeprefix("sha256:"), digest)
         self._blobs.resolve(name, digest)
         return digest
 
-    def _check(self, digest: str) -> None:
-        manifest = self._blobs.image(digest)
-        config = self._blobs.manifest(f"sha256:{manifest.config.hex}") if manifest else None
-        if manifest is None or config is None:
-            raise RefusedError("BAD_REQUEST", "the archive's configuration is too big")
+    async def _taken_apart(self, archive: Path, place: Path) -> str:
+        """The digest of the archive's image, which is then among the blobs. Raises RefusedError, StorageError."""
+        total = (await in_thread(archive.stat)).st_size
+        argv = [sys.executable, "-I", str(_ARCHIVE), str(archive), str(place)]
+        code = await child.run(argv, place, file_bytes=total, more_bytes=total + _SLACK_BYTES, stall_seconds=60.0)
+        if code:
+            said = (place / "err").read_bytes()[-300:].decode(errors="replace").strip()
+            kind = StorageError if "No space" in said else partial(RefusedError, "BAD_REQUEST")
+            raise kind(f"the archive is no OCI archive (skopeo copy ... oci-archive:FILE): {said}")
+        layout = Layout(place, self._blobs, move=True)
+        digest = _only_image(await in_thread(_document, place / "index.json"))
         try:
-            check_size(manifest, self._most_bytes)
-            check_platform(config, self._machine)
-        except RefusedError:
-            self._blobs.drop(digest)
-            raise
+            found = await look(layout, digest, self._machine, self._most_bytes)
+            if found is not None:
+                return await layout.bring(found, lambda _: None)
+        except (CorruptError, FileNotFoundError) as error:
+            raise RefusedError("BAD_REQUEST", f"the archive is damaged: {error}") from error
+        raise RefusedError("BAD_REQUEST", f"the archive lacks {digest} or a part of it")
 
     def forget_older(self, unix_seconds: float) -> None:
         """Remove what nobody has added to since then."""
         for path in self._directory.iterdir():
             if path.is_file() and path.name not in self._waiting and path.stat().st_mtime < unix_seconds:
                 path.unlink(missing_ok=True)
+
+
+def _document(path: Path) -> bytes:
+    """Empty when there is none."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_DOCUMENT_BYTES)
+    except FileNotFoundError:
+        return b""
+
+
+def _only_image(index: bytes) -> str:
+    """Raises RefusedError unless an archive's index.json names one image."""
+    choices = read_index(index)
+    if len(choices) != 1:
+        raise RefusedError("BAD_REQUEST", f"the archive has {len(choices)} images; push one")
+    return choices[0].digest
 
 
 def _write(path: Path, offset: int, data: bytes) -> None:

@@ -1,11 +1,9 @@
 """agent/jobs/images/skopeo.py, what its last words mean. Run for real: tests/integration/test_images_*.py."""
 
-from pathlib import Path
-
 import pytest
 
 from agent.errors import AwayError, CorruptError, StorageError
-from agent.jobs.images.skopeo import failure, size_of
+from agent.jobs.images.skopeo import failure
 
 # As skopeo 1.9.3 wrote them here.
 FATAL = 'time="2026-11-22T21:27:58Z" level=fatal msg="{}"\n'
@@ -32,13 +30,3 @@ def test_last_words_are_sorted_by_what_the_caller_does(said: str, kind: type[Exc
     error = failure(said, 7)
     assert type(error) is kind
     assert text in str(error)
-
-
-def test_very_many_files_count_as_too_many_bytes(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "f").write_bytes(b"12345")
-    (tmp_path / "link").symlink_to("/etc/passwd")
-    assert size_of(tmp_path) == 5 + len("/etc/passwd")
-    for number in range(5001):
-        (tmp_path / "a" / str(number)).touch()
-    assert size_of(tmp_path) > 1 << 50
