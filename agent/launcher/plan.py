@@ -15,6 +15,7 @@ from agent.launcher.operation import (
     Mount,
     Operation,
     Plan,
+    Run,
     SetCgroup,
     StartJob,
     StartMonitor,
@@ -176,12 +177,14 @@ def _monitor_argv(request: JobRequest, host: layout.Host) -> tuple[str, ...]:
 
 
 def as_text(plan: Plan) -> str:
-    """A line for each step, and the config.json in full."""
+    """A line for each step, and in full the config.json and what commands are told."""
     lines: list[str] = []
     for number, operation in enumerate(plan, 1):
         lines.append(f"{number:3} {operation.describe()}")
         if isinstance(operation, WriteFile) and operation.path.name == "config.json":
             lines += [f"      {line}" for line in operation.text.splitlines()]
+        elif isinstance(operation, Run):
+            lines += [f"      {line}" for line in operation.stdin.splitlines()]
     return "\n".join(lines) + "\n"
 
 

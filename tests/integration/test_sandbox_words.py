@@ -58,6 +58,7 @@ async def output(sandbox: Sandbox, run: str) -> str:
 
 
 async def said(sandbox: Sandbox, run: str, word: str) -> str:
+    text = ""
     for _ in range(1000):
         text = await output(sandbox, run)
         if word in text:

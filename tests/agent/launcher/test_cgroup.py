@@ -60,7 +60,9 @@ def v2(tmp_path: Path) -> Tree:
 def test_usage_is_read_from_v2_files(tmp_path: Path) -> None:
     tree = v2(tmp_path)
     files = {
-        "cpu.stat": "usage_usec 1500\nuser_usec 1\n", "memory.current": "10\n", "memory.peak": "20\n",
+        "cpu.stat": "usage_usec 1500\nuser_usec 1\n", "memory.current": "99\n",
+        "memory.stat": "anon 7\nfile 80\nshmem 3\n",
+        "memory.peak": "20\n",
         "pids.current": "3\n", "memory.events": "oom 2\noom_kill 1\n",
     }  # fmt: skip
     for name, text in files.items():
@@ -72,7 +74,7 @@ def test_usage_is_read_from_v1_files(tmp_path: Path) -> None:
     names = ("cpuacct", "memory", "pids")
     tree = Tree("v1", "/jobs", tuple((name, tmp_path / name) for name in names))
     files = {
-        "cpuacct/{}cpuacct.usage": "1500", "memory/{}memory.usage_in_bytes": "10",
+        "cpuacct/{}cpuacct.usage": "1500", "memory/{}memory.stat": "total_cache 80\ntotal_rss 7\ntotal_shmem 3\n",
         "memory/{}memory.max_usage_in_bytes": "20",
         "pids/{}pids.current": "3", "memory/{}memory.oom_control": "under_oom 0\noom_kill 1\n",
     }  # fmt: skip

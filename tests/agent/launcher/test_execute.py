@@ -1,10 +1,11 @@
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
 from agent.launcher import execute
-from agent.launcher.operation import MakeDirectory, MakeLink, SetCgroup, StartJob, WriteFile
+from agent.launcher.operation import MakeDirectory, MakeLink, Run, SetCgroup, StartJob, WriteFile, WriteSecrets
 from agent.launcher.protocol import LauncherError
 
 
@@ -48,3 +49,31 @@ def test_a_file_is_replaced_and_never_written_through_a_link(tmp_path: Path) -> 
 def test_a_runtime_that_refuses_to_start_says_why() -> None:
     with pytest.raises(LauncherError, match="could not start the job: no"):
         execute.perform((StartJob(("/bin/sh", "-c", "echo no; exit 1")),))
+
+
+def test_a_file_that_is_mounted_is_written_in_place(tmp_path: Path) -> None:
+    execute.perform((WriteFile(tmp_path / "f", "a longer text", 0o644, in_place=True),))
+    before = (tmp_path / "f").stat().st_ino
+    execute.perform((WriteFile(tmp_path / "f", "short", 0o644, in_place=True),))
+    assert ((tmp_path / "f").read_text(), (tmp_path / "f").stat().st_ino) == ("short", before)
+    (tmp_path / "l").symlink_to("f")
+    with pytest.raises(OSError, match="symbolic links"):
+        execute.perform((WriteFile(tmp_path / "l", "x", 0o644, in_place=True),))
+
+
+def test_a_command_reads_what_it_is_told_and_its_failure_is_ours(tmp_path: Path) -> None:
+    execute.perform((Run(("/bin/sh", "-c", f"cat >{tmp_path}/out"), "told"),))
+    assert (tmp_path / "out").read_text() == "told"
+    failing = ("/bin/sh", "-c", "cat >/dev/null; echo no such rule >&2; exit 3")
+    with pytest.raises(LauncherError, match="rules: no such rule"):
+        execute.perform((Run(failing, "x", "rules"),))
+    execute.perform((Run(failing, may_fail=True),))
+
+
+def test_secrets_are_files_of_one_user_and_never_replaced(tmp_path: Path) -> None:
+    step = WriteSecrets(tmp_path, os.getuid(), ("A", "B"), (b"1", b""))
+    execute.perform((step,))
+    assert (tmp_path / "A").read_bytes() == b"1"
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o400}
+    with pytest.raises(FileExistsError):
+        execute.perform((step,))

@@ -28,4 +28,5 @@ def test_a_run_named_like_a_cgroup_file_gets_a_directory_of_its_own() -> None:
 def test_logs_are_in_the_run_directory_and_state_is_not() -> None:
     here = host().places.run("a")
     assert str(here.log) == "/run/edge-launcher/logs/a"
+    assert str(here.exit) == "/run/edge-launcher/live/a/exit"
     assert str(here.record) == "/var/lib/edge-launcher/runs/a/record.json"

@@ -1,17 +1,21 @@
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agent.launcher import __main__ as main
+from agent.launcher import host as launcher_host
+from agent.launcher.layout import Host
+from agent.launcher.policy import Policy
 from agent.launcher.protocol import to_json
-from tests.fakes.launcher import REQUEST, host
+from tests.fakes.launcher import FULL, REQUEST, host
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     monkeypatch.setattr(sys, "argv", ["edge-launcher", *words])
-    monkeypatch.setattr(main.host, "discover", lambda *_, **__: host())
+    monkeypatch.setattr(launcher_host, "discover", lambda *_, **__: host())
     return main.main()
 
 
@@ -41,11 +45,45 @@ def test_a_dry_run_prints_the_plan(
     assert json.loads(capsys.readouterr().out)[-1]["operation"] == "SetCgroup"
 
 
+def test_a_dry_run_shows_every_step_and_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, policy = tmp_path / "job.json", tmp_path / "policy"
+    file.write_text(json.dumps(to_json(FULL)))
+    policy.write_text("agent_uid = 1\n")
+    networked = replace(host(), netns=Path("/run/netns/store"), network="10.222.0.0/16")
+    for form in ([], ["--json"]):
+        monkeypatch.setattr(sys, "argv", ["edge-launcher", "--dry-run", str(file), "--policy", str(policy), *form])
+        monkeypatch.setattr(launcher_host, "discover", lambda *_, **__: networked)
+        assert main.main() == 0
+        said = capsys.readouterr().out
+        assert "aHVudGVyMg" not in said
+        assert "hunter2" not in said
+        for word in ("veth", "/disks/acme/a.img", "/run/secrets", "tmpfs"):
+            assert word in said
+    assert not (tmp_path / "state").exists()
+
+
+def test_the_command_line_goes_before_the_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, object] = {}
+
+    def discover(*_: object, **known: object) -> Host:
+        asked.update(known)
+        return host()
+
+    monkeypatch.setattr(launcher_host, "discover", discover)
+    options = main._options(["--runtime", "/opt/runsc", "--netns=/run/netns/x", "--cgroup", "y"])
+    main._host(options, Policy(0, runtime="crun"))
+    assert asked == {"cgroup_name": "y", "runtime": "/opt/runsc", "netns": "/run/netns/x"}
+    main._host(main._options([]), Policy(0, runtime="crun"))
+    assert asked["runtime"] == "crun"
+
+
 @pytest.mark.parametrize(
     ("job", "policy", "says"),
     [
         ("{", "agent_uid = 1", "not JSON"),
-        ('{"memory_bytes": 1}', "agent_uid = 1", "memory_bytes: an integer in"),
+        ('{"memory_bytes": 1}', "agent_uid = 1", "tenant: a string matching"),
         (json.dumps(to_json(REQUEST)), "agent_uid = 1\nmax_cpu_milli = 10", "cpu_milli: at most 10"),
         (json.dumps(to_json(REQUEST)), "agent_id = 1", "agent_id: unknown key"),
     ],

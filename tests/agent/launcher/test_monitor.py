@@ -140,3 +140,27 @@ def test_a_zombie_is_dead_and_its_pidfd_says_so() -> None:
     finally:
         child.wait()
     assert monitor.open_pidfd(known) is None
+
+
+def test_a_command_is_told_and_says() -> None:
+    assert monitor.command(("/bin/cat",), "told") == (0, "told")
+    assert monitor.command(("/bin/cat",)) == (0, "")
+    assert monitor.command(("/bin/sleep", "60"), seconds=0.05) == (-9, "")
+
+
+def test_a_process_is_in_its_cgroup_and_those_above() -> None:
+    me = monitor.process(os.getpid())
+    path = Path("/proc/self/cgroup").read_text().splitlines()[0].split(":", 2)[2]
+    assert monitor.is_in(me, path)
+    assert not monitor.is_in(me, "/no-such-cgroup")
+    assert not monitor.is_in(Process(me.pid, me.start_ticks + 1), path)
+    assert not monitor.is_in(NOBODY, path)
+
+
+def test_one_file_has_many_names(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    (tmp_path / "b").symlink_to("a")
+    assert monitor.same_file(tmp_path / "a", tmp_path / "b")
+    assert not monitor.same_file(tmp_path / "a", tmp_path)
+    assert not monitor.same_file(tmp_path / "a", tmp_path / "none")
+    assert monitor.same_file("/proc/self/ns/net", f"/proc/{os.getpid()}/ns/net")

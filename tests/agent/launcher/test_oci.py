@@ -1,11 +1,14 @@
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.launcher.layout import CgroupKind
-from agent.launcher.oci import config
-from tests.fakes.launcher import REQUEST, host
+from agent.launcher.oci import Root, config
+from agent.launcher.protocol import JobRequest, LauncherError
+from agent.launcher.storage import ImageConfig
+from tests.fakes.launcher import FULL, REQUEST, host
 
 
 def built(kind: CgroupKind = "v2", slot: int = 3) -> dict[str, Any]:
@@ -45,6 +48,11 @@ def test_nothing_of_the_host_is_writable_and_etc_is_never_bound() -> None:
     assert not any(mount["destination"].startswith("/sys") for mount in whole["mounts"])
 
 
+def test_what_tells_of_the_host_and_the_neighbours_is_masked() -> None:
+    names = {"interrupts", "kallsyms", "config.gz", "cmdline", "diskstats", "modules", "pressure", "kpagecount"}
+    assert {f"/proc/{name}" for name in names} <= set(built()["linux"]["maskedPaths"])
+
+
 def test_what_a_job_can_write_is_bounded_memory() -> None:
     sizes = {
         mount["destination"]: option
@@ -70,3 +78,65 @@ def test_the_callers_words_stay_words() -> None:
     assert "PATH=/work" in process["env"]
     assert "GREETING=hello" in process["env"]
     assert "HOME=/work" in process["env"]
+
+
+def test_open_files_are_the_requests() -> None:
+    limits = config(replace(REQUEST, open_files=77), 0, host(), {})["process"]["rlimits"]
+    assert {"type": "RLIMIT_NOFILE", "hard": 77, "soft": 77} in limits
+
+
+def mounts(request: JobRequest, root: Root | None = None) -> dict[str, dict[str, Any]]:
+    return {mount["destination"]: mount for mount in config(request, 3, host(), {}, root)["mounts"]}
+
+
+def test_a_network_is_the_one_that_was_made_for_the_run() -> None:
+    namespaces = config(FULL, 3, host(), {})["linux"]["namespaces"]
+    assert namespaces[-1] == {"type": "network", "path": "/run/edge-launcher/netns/a.1"}
+    assert mounts(FULL)["/etc/hosts"]["source"] == "/run/edge-launcher/hosts/a.1"
+    assert "ro" in mounts(FULL)["/etc/hosts"]["options"]
+    assert "/etc/hosts" not in mounts(REQUEST)
+
+
+def test_secrets_are_bound_read_only() -> None:
+    bound = mounts(FULL)["/run/secrets"]
+    assert bound["source"] == "/run/edge-launcher/secrets/a.1"
+    assert {"ro", "nosuid", "nodev", "noexec"} <= set(bound["options"])
+    assert "/run" not in mounts(REQUEST)
+
+
+def test_a_disk_takes_the_place_of_memory() -> None:
+    work = mounts(FULL)["/work"]
+    assert (work["type"], work["source"]) == ("none", "/run/edge-launcher/mounts/a.1/work")
+    assert "ro" not in work["options"]
+
+
+def test_an_image_brings_its_own_world_and_none_of_the_hosts() -> None:
+    image = ImageConfig(("/app", "-v"), {"PATH": "/app/bin", "GREETING": "hi"}, "/srv", 33, 34)
+    request = replace(REQUEST, image="sha256:" + "a" * 64, command=(), env={"GREETING": "hello"})
+    whole = config(request, 3, host(), {}, Root(Path("/r"), image))
+    process = whole["process"]
+    assert whole["root"] == {"path": "/r", "readonly": True}
+    assert process["args"] == ["/run/init", "--", "/app", "-v"]
+    assert process["user"] == {"uid": 33, "gid": 34, "umask": 0o022}
+    assert process["cwd"] == "/srv"
+    assert {"PATH=/app/bin", "GREETING=hello"} <= set(process["env"])
+    assert not any(process["capabilities"].values())
+    assert process["noNewPrivileges"] is True
+    bound = {mount["destination"]: mount["source"] for mount in whole["mounts"] if "rbind" in mount["options"]}
+    assert bound == {"/run/init": "/usr/bin/catatonit"}
+    assert "/usr/local" not in whole["linux"]["maskedPaths"]
+
+
+def test_the_request_says_more_than_the_image_and_somebody_has_to() -> None:
+    image = ImageConfig(("/app",), {}, "", 0, 0)
+    whole = config(replace(REQUEST, image="sha256:x"), 3, host(), {}, Root(Path("/r"), image))
+    assert whole["process"]["args"][2:] == ["/bin/sh", "-c", "exit 7"]
+    assert whole["process"]["cwd"] == "/"
+    with pytest.raises(LauncherError, match="the image has none of its own"):
+        config(replace(REQUEST, command=()), 3, host(), {}, Root(Path("/r"), replace(image, command=())))
+
+
+def test_a_profile_is_named_only_where_there_is_one() -> None:
+    assert "apparmorProfile" not in built()["process"]
+    process = config(REQUEST, 3, replace(host(), apparmor="edge-job"), {})["process"]
+    assert process["apparmorProfile"] == "edge-job"

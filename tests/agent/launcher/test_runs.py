@@ -1,6 +1,5 @@
 import errno
 import os
-import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,13 +7,15 @@ from types import SimpleNamespace
 import pytest
 
 from agent.launcher import cgroup, execute, monitor, plan, record
+from agent.launcher.adopt import adopt
+from agent.launcher.image import Images
 from agent.launcher.layout import Host, Places, Tree
 from agent.launcher.monitor import Process
 from agent.launcher.policy import Policy
-from agent.launcher.protocol import LauncherError, Usage
+from agent.launcher.protocol import CheckRequest, Destination, LauncherError, Reach
 from agent.launcher.record import Record, Stage
 from agent.launcher.runs import Runs
-from tests.fakes.launcher import REQUEST, host
+from tests.fakes.launcher import FULL, REQUEST, host
 
 ME = monitor.process(os.getpid())
 GONE = Process(ME.pid, ME.start_ticks + 1)
@@ -30,7 +31,7 @@ def here(tmp_path: Path) -> Host:
 
 
 def runs(here: Host, policy: Policy = Policy(0)) -> Runs:  # noqa: B008 frozen
-    return Runs(here, policy, {}, wall_nano=lambda: 77)
+    return Runs(here, policy, {}, Images(here, policy.image_dir, policy.max_image_bytes), wall_nano=lambda: 77)
 
 
 def left(
@@ -39,58 +40,12 @@ def left(
     """What an earlier launcher left on disk."""
     one = Record(run, "acme", 4, boot, stage, holder, ME, 5)
     places = here.places.run(run)
-    places.exit.parent.mkdir(parents=True)
+    places.live.mkdir(parents=True, exist_ok=True)
+    places.directory.mkdir(parents=True)
     record.write(places.record, one)
     if code:
         places.exit.write_text(code)
     return one
-
-
-def test_a_running_run_is_found_again(here: Host) -> None:
-    one = left(here, "a")
-    mine = runs(here)
-    mine.adopt()
-    assert mine.state("a") == one.state()
-    assert [state.run for state in mine.states()] == ["a"]
-
-
-def test_a_run_that_ended_while_nobody_was_there_has_its_code(here: Host) -> None:
-    left(here, "a", holder=GONE, code="42")
-    mine = runs(here)
-    mine.adopt()
-    state = mine.state("a")
-    assert (state.phase, state.exit_code, state.pid) == ("ended", 42, 0)
-    assert state.ended_unix_nano == here.places.run("a").exit.stat().st_mtime_ns
-    assert mine.usage("a") == Usage(0, 0, 0, 0, 0)
-    assert mine.watch("a") == (state, None)
-    assert (found := record.read(here.places.run("a").record)) is not None
-    assert found.stage == "ended"
-
-
-@pytest.mark.parametrize(("holder", "boot", "code"), [(GONE, "boot-1", ""), (ME, "boot-0", ""), (GONE, "boot-1", "-1")])
-def test_a_run_without_monitor_and_code_is_lost(here: Host, holder: Process, boot: str, code: str) -> None:
-    left(here, "a", holder=holder, boot=boot, code=code)
-    mine = runs(here)
-    mine.adopt()
-    state = mine.state("a")
-    assert (state.phase, state.exit_code, state.ended_unix_nano) == ("lost", None, 77)
-
-
-@pytest.mark.parametrize("stage", ["starting", "created"])
-def test_a_start_that_was_cut_short_leaves_nothing(here: Host, stage: Stage) -> None:
-    left(here, "a", stage=stage)
-    (here.places.runs / "b").mkdir()  # a crash before its record
-    mine = runs(here)
-    mine.adopt()
-    assert mine.states() == []
-    assert list(here.places.runs.iterdir()) == []
-
-
-def test_a_created_run_that_ran_is_kept(here: Host) -> None:
-    left(here, "a", stage="created", code="3")
-    mine = runs(here)
-    mine.adopt()
-    assert mine.state("a").exit_code == 3
 
 
 def test_a_start_that_fails_leaves_nothing(here: Host) -> None:
@@ -108,7 +63,7 @@ def test_a_machine_without_memory_controller_runs_nothing(here: Host) -> None:
 def test_only_as_many_run_as_root_allows_and_ended_ones_do_not_count(here: Host) -> None:
     left(here, "a")
     mine = runs(here, Policy(0, max_runs=1))
-    mine.adopt()
+    adopt(mine, here)
     with pytest.raises(LauncherError) as refused:
         mine.start(REQUEST)
     assert refused.value.code == "no-room"
@@ -120,7 +75,7 @@ def test_only_as_many_run_as_root_allows_and_ended_ones_do_not_count(here: Host)
 def test_only_a_run_that_is_over_can_be_removed(here: Host) -> None:
     left(here, "a")
     mine = runs(here)
-    mine.adopt()
+    adopt(mine, here)
     with pytest.raises(LauncherError) as refused:
         mine.remove("a")
     assert refused.value.code == "conflict"
@@ -136,7 +91,7 @@ def test_only_a_run_that_is_over_can_be_removed(here: Host) -> None:
 def test_a_log_that_is_a_link_is_not_followed(here: Host) -> None:
     left(here, "a")
     mine = runs(here)
-    mine.adopt()
+    adopt(mine, here)
     with pytest.raises(LauncherError, match="no log"):
         mine.open_log("a")
     here.places.run("a").log.symlink_to("/etc/shadow")
@@ -154,7 +109,7 @@ def test_a_full_disk_hides_no_run_and_stops_no_launcher(here: Host, monkeypatch:
 
     monkeypatch.setattr(record, "write", full)
     mine = runs(here)
-    mine.adopt()
+    adopt(mine, here)
     assert [(state.run, state.exit_code) for state in mine.states()] == [("a", 3), ("b", 4), ("c", None)]
     mine.remove("a")
     assert [state.run for state in mine.states()] == ["b", "c"]
@@ -169,7 +124,7 @@ def test_ids_are_kept_while_a_process_of_the_run_lives_on(here: Host, monkeypatc
         group.mkdir(parents=True)
         (group / "busy").touch()  # a cgroup with somebody in it can't be removed; nor can a directory with a file
     mine = runs(here)
-    mine.adopt()
+    adopt(mine, here)
     assert mine.state("b").phase == "lost"
     for run in ("a", "b"):
         with pytest.raises(LauncherError, match="can't be ended now") as refused:
@@ -191,46 +146,56 @@ def test_logs_take_at_most_half_of_what_all_services_share(here: Host, monkeypat
     assert refused.value.code == "no-room"
     one = left(here, "a", code="0")
     record.write(here.places.run("a").record, replace(one, log_bytes=100_000))
-    mine.adopt()
+    adopt(mine, here)
     with pytest.raises(LauncherError, match="31072 bytes are left for logs"):  # ended, and its log still there
         mine.start(replace(REQUEST, log_bytes=65_536))
 
 
-def test_a_run_may_be_removed_while_another_is_given_its_place(here: Host) -> None:
-    mine = runs(here)
-
-    class Leaving:
-        """A run that another hand removes in the middle of our counting."""
-
-        slot, log_bytes = 7, 0
-
-        @property
-        def stage(self) -> str:
-            mine._records.pop("other", None)
-            return "ended"
-
-    mine._records["one"] = Leaving()  # type: ignore[assignment]  # as much of a Record as is asked for
-    mine._records["other"] = Record("other", "acme", 8, "boot-1", "ended")
-    mine._settle_idle = lambda: None  # type: ignore[method-assign]  # it has looked already
-    assert mine._reserve(REQUEST).slot == 0
+def test_a_run_can_be_held_only_without_what_is_of_one_run_at_a_time(here: Host) -> None:
+    for request in (replace(FULL, network=None), replace(FULL, disk_bytes=0)):
+        with pytest.raises(LauncherError, match="not of one that is held") as refused:
+            runs(here).hold(request)
+        assert refused.value.code == "not-allowed"
 
 
-def test_one_run_is_in_one_hand_at_a_time(here: Host) -> None:
+def test_a_network_is_asked_for_in_vain_where_none_can_be(here: Host) -> None:
+    with pytest.raises(LauncherError, match="can't have a network here") as refused:
+        runs(here).start(FULL)
+    assert (refused.value.code, refused.value.field) == ("host", "network")
+
+
+def test_a_hold_that_fails_leaves_nothing(here: Host) -> None:
+    with pytest.raises(FileNotFoundError):  # no conmon
+        runs(here).hold(REQUEST)
+    assert list(here.places.runs.iterdir()) == []
+
+
+def test_a_list_waits_for_nobody(here: Host) -> None:
     left(here, "a")
     mine = runs(here)
-    mine.adopt()
-    done = threading.Event()
-    with mine._only("a"):
-        waiting = threading.Thread(target=lambda: (mine.state("a"), done.set()))
-        waiting.start()
-        assert not done.wait(0.1)
-    waiting.join(10)
-    assert done.is_set()
+    adopt(mine, here)
+    with mine.book.only("a"):
+        here.places.run("a").exit.write_text("0")
+        assert [state.phase for state in mine.states()] == ["running"]
+    assert [state.phase for state in mine.states()] == ["ended"]
 
 
-def test_purge_takes_its_own_things_and_nothing_else(here: Host) -> None:
+def test_only_a_run_with_a_check_that_runs_is_checked(here: Host) -> None:
     left(here, "a")
-    (here.places.state_dir / "precious").touch()
-    runs(here).purge()
-    assert [path.name for path in here.places.state_dir.iterdir()] == ["precious"]
-    assert not here.places.run_dir.exists()
+    mine = runs(here)
+    adopt(mine, here)
+    with pytest.raises(LauncherError, match="without a health check"):
+        mine.check("a")
+    mine.book.learn(replace(mine.book.known("a"), check=CheckRequest(tcp_port=1), stage="held"))
+    with pytest.raises(LauncherError, match="not running"):
+        mine.check("a")
+
+
+def test_only_a_run_with_a_network_reaches_anything(here: Host) -> None:
+    left(here, "a")
+    mine = runs(here)
+    adopt(mine, here)
+    with pytest.raises(LauncherError, match="has no network"):
+        mine.reach("a", Reach())
+    with pytest.raises(LauncherError, match="destinations: none"):
+        runs(here, Policy(0, egress=False)).reach("a", Reach((Destination("192.0.2.0/24", 1, "tcp"),)))

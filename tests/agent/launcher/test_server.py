@@ -3,13 +3,23 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.launcher import server
-from agent.launcher.protocol import MAX_PACKET, LauncherError, RunState
+from agent.launcher.protocol import (
+    MAX_PACKET,
+    Checked,
+    DiskState,
+    ImageState,
+    JobRequest,
+    LauncherError,
+    Reach,
+    RunState,
+)
 from agent.launcher.server import Server
 from tests.fakes.launcher import FACTS
 
@@ -28,15 +38,41 @@ class Answers:
             raise LauncherError("not-found", "no run none", "run")
         return STATE
 
+    def start(self, request: JobRequest) -> RunState:
+        return STATE
+
+    def states(self) -> list[RunState]:
+        return [replace(STATE, run=f"r{number:03}") for number in range(512)]
+
+    def check(self, run: str) -> Checked:
+        return Checked(False, "sick")
+
+    def reach(self, run: str, reach: Reach) -> None:
+        if not reach.cut:
+            raise LauncherError("conflict", "not cut")
+
     def open_log(self, run: str) -> int:
         return os.memfd_create("log")
+
+
+class Stocked:
+    """Stands where Stock stands."""
+
+    def image(self, image: str) -> ImageState:
+        return ImageState(image, "unpacking", done_bytes=1, total_bytes=2)
+
+    def disks(self) -> list[DiskState]:
+        return [DiskState("acme", "a", 5)]
+
+    def remove_disk(self, tenant: str, job: str) -> None:
+        raise LauncherError("not-found", f"no disk of {tenant}/{job}", "job")
 
 
 @pytest.fixture(params=[True])
 def wire(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
     uid = os.getuid() if request.param else os.getuid() + 1
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    served = Server(Answers(), FACTS, uid)  # type: ignore[arg-type]  # the part of Runs that is asked for
+    served = Server(Answers(), Stocked(), FACTS, uid)  # type: ignore[arg-type]  # the part of Runs that is asked for
     thread = threading.Thread(target=served._converse, args=(theirs, lambda: None))
     thread.start()
     with ours:
@@ -73,7 +109,12 @@ def test_another_user_hears_one_refusal_and_is_cut_off(wire: socket.socket) -> N
         (b'{"op": "exec", "run": "a"}', "bad-request", "op"),
         (b'{"op": ["state"], "run": "a"}', "bad-request", "op"),
         (b'{"op": "state", "run": "../etc"}', "bad-request", "run"),
-        (b'{"op": "start", "run": "a"}', "bad-request", "memory_bytes"),
+        (b'{"op": "start", "run": "a"}', "bad-request", "tenant"),
+        (b'{"op": "image", "image": "host"}', "bad-request", "image"),
+        (b'{"op": "remove-disk", "tenant": "acme", "job": "../x"}', "bad-request", "job"),
+        (b'{"op": "remove-disk", "tenant": "acme", "job": "x"}', "not-found", "job"),
+        (b'{"op": "reach", "run": "a"}', "bad-request", "reach"),
+        (b'{"op": "reach", "run": "a", "reach": {}}', "conflict", ""),
         (b'{"op": "state", "run": "none"}', "not-found", "run"),
         (b'{"op": "state", "run": "full"}', "host", "disk"),
         (b'{"op": "state", "run": "bug"}', "host", ""),
@@ -85,6 +126,24 @@ def test_what_cannot_be_done_is_said_and_the_next_request_is_heard(
     error = ask(wire, packet)["error"]
     assert (error["code"], error["field"]) == (code, field)
     assert "ok" in ask(wire, b'{"op": "hello"}')
+
+
+def test_as_many_runs_as_can_be_are_listed_in_packets_that_fit(wire: socket.socket) -> None:
+    found: list[str] = []
+    more = True
+    while more:
+        answer = ask(wire, json.dumps({"op": "list", "after": found[-1] if found else ""}).encode())["ok"]
+        found += [state["run"] for state in answer["runs"]]
+        more = answer["more"]
+    assert found == [f"r{number:03}" for number in range(512)]
+
+
+def test_what_runs_and_what_is_kept_is_asked_for_by_one_word_each(wire: socket.socket) -> None:
+    assert ask(wire, b'{"op": "check", "run": "a"}') == {"ok": {"healthy": False, "message": "sick"}}
+    assert ask(wire, b'{"op": "reach", "run": "a", "reach": {"cut": true}}') == {"ok": {}}
+    assert ask(wire, b'{"op": "disks"}') == {"ok": {"disks": [{"tenant": "acme", "job": "a", "disk_bytes": 5}]}}
+    image = json.dumps({"op": "image", "image": "sha256:" + "a" * 64}).encode()
+    assert ask(wire, image)["ok"]["state"] == "unpacking"
 
 
 def test_a_log_is_handed_over_as_a_descriptor_and_not_kept(wire: socket.socket) -> None:
