@@ -98,6 +98,7 @@ def _header(path: Path, line: str, nodes: Nodes) -> Statement:
         raw: Any = json.loads(line)
         _ = {1: None}[raw["statement"]]  # the one version there is
         issuing = [base64.b64decode(each) for each in raw["issuing"]]
+        list(map(x509.load_der_x509_certificate, issuing))  # raises ValueError
         return Statement(str(raw["trust_domain"]), issuing, raw["complete"] is True, nodes)
     except (ValueError, KeyError, TypeError) as error:
         raise CliError(f"{path}: no statement of edgectl usage --export ({error})") from error

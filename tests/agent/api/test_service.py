@@ -1,6 +1,7 @@
 """AgentService behind any door: roles, refusals, audit."""
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from agent.model import (
     AuditEntry,
     Body,
     DeviceView,
+    Health,
     ImageView,
     JobState,
     JobView,
@@ -32,6 +34,7 @@ class Store:
         self.full = full
         self.audit: list[AuditEntry] = []
         self.stopped: list[str] = []
+        self.job_views = (JobView("cache", 1, "acme", JobState.BACKING_OFF, "exit", 2, 0, 0, 5, 6),)
         self.device_views = (DeviceView("fridge", True, 1, 2, 3, 4, "devices/fridge/t"),)
 
     async def record(self, bodies: Sequence[Body]) -> None:
@@ -62,11 +65,10 @@ class Store:
 
     def api(self) -> AgentApi:
         facts = NodeFacts("spiffe://td/store/s/node/n", "1", 7, 60, 3, True, 9, {"runtime": "crun"})
-        job = JobView("cache", 1, "acme", JobState.BACKING_OFF, "exit", 2, 0, 0, 5, 6)
         sources = Sources(
             clock=Clock("boot", lambda: 11, lambda: 12),
             node=lambda: facts,
-            jobs=lambda: (job,),
+            jobs=lambda: self.job_views,
             stop_job=self.stop_job,
             logs=self.logs,
             devices=lambda: self.device_views,
@@ -86,6 +88,26 @@ async def test_a_view_arrives_with_every_field() -> None:
     job = agent_pb2.ListJobsResponse.FromString(reply).jobs[0]
     assert (job.id, job.tenant, job.attempt, job.exit_code, job.HasField("exit_code")) == ("cache", "acme", 2, 0, True)
     assert job.state == record_pb2.JOB_STATE_BACKING_OFF
+
+
+async def test_what_people_want_to_know_of_a_job_arrives_too() -> None:
+    store = Store()
+    told = replace(store.job_views[0], message="gave up", health=Health.UNHEALTHY, image="sha256:ab")
+    store.job_views = (told, replace(store.job_views[0], message="raw \udc80 name"))
+    (reply,) = await store.call("ListJobs")
+    first, second = agent_pb2.ListJobsResponse.FromString(reply).jobs
+    assert (first.message, first.health, first.image) == ("gave up", agent_pb2.Job.HEALTH_UNHEALTHY, "sha256:ab")
+    assert (second.message, second.health, second.image) == ("raw ? name", agent_pb2.Job.HEALTH_UNSPECIFIED, "host")
+
+
+async def test_every_job_fits_one_reply_if_need_be_without_the_words() -> None:
+    store = Store()
+    long = replace(store.job_views[0], message="x" * 2000, image="i" * 500)
+    store.job_views = tuple(replace(long, id=f"job-{number:043}") for number in range(512))
+    (reply,) = await store.call("ListJobs")
+    jobs = agent_pb2.ListJobsResponse.FromString(reply).jobs
+    assert len(jobs) == 512 and len(reply) <= 180 * 1024
+    assert (len(jobs[0].message), jobs[-1].message, jobs[-1].image) == (1024, "", "")
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))

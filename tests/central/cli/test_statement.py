@@ -56,7 +56,13 @@ def test_a_tenant_gets_its_own_samples_and_every_seal(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("", "no statement"), ("{}\n", "no statement"), ('{"statement": 2}\n', "no statement"), ("[]\n", "no statement")],
+    [
+        ("", "no statement"),
+        ("{}\n", "no statement"),
+        ('{"statement": 2}\n', "no statement"),
+        ("[]\n", "no statement"),
+        ('{"statement": 1, "trust_domain": "d", "complete": true, "issuing": ["AAAA"]}\n', "no statement"),
+    ],
 )
 def test_what_is_no_statement_is_told(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "bill.jsonl"
