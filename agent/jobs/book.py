@@ -168,7 +168,7 @@ class Book:
             if tenant is None or job.state not in HOLDS_ROOM:
                 continue
             broke = budget.exhausted(tenant, self._spent(tenant.id))
-            if broke and not (job.evicted or moves.leaving(job)):
+            if broke and not moves.leaving(job):
                 actions += self.advance(job_id, Evicted("budget", broke, at))
         overdrawn = admission.overdrawn(self._holders(), capacity)
         return actions + (self._evict(overdrawn.victims, overdrawn.message, at) if overdrawn is not None else [])

@@ -151,9 +151,11 @@ def wait_again(job: Job) -> Step:
 
 def leaving(job: Job) -> bool:
     """Whether it was asked to stop and will not take its room again by itself."""
-    if job.state is not JobState.STOPPING or job.successor is not None:
+    if job.state is not JobState.STOPPING or job.evicted:
+        return job.evicted
+    if job.successor is not None:
         return False
-    return job.evicted or job.reason in ("withdrawn", "deadline") or job.spec.kind is JobKind.BATCH
+    return job.reason in ("withdrawn", "deadline") or job.spec.kind is JobKind.BATCH
 
 
 # --- proving a generation ------------------------------------------------------------------------
@@ -205,7 +207,7 @@ def fresh(job: Job, spec: JobSpec) -> Step:
         spec=spec,
         run=job.run,
         attempt=attempt,
-        first=job.state in HOLDS_ROOM,
+        first=job.state in HOLDS_ROOM and not job.evicted,
         disk_bytes=job.disk_bytes,
         proven=job.proven,
         proven_attempt=proven_attempt,

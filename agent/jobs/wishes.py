@@ -70,8 +70,8 @@ def _evicted(job: Job, event: Evicted) -> Step:
     if job.state in _STARTED:
         job, commands = stop(job, event.at, event.reason, event.message)
         return replace(job, evicted=True), commands
-    if job.state is JobState.STOPPING and job.successor is None and not leaving(job):
-        return replace(told, evicted=True), ()
+    if job.state is JobState.STOPPING and not leaving(job):
+        return replace(told if job.successor is None else job, evicted=True), ()
     if job.state in (JobState.PREPARING, JobState.BACKING_OFF):
         return wait_again(told)
     return job, ()

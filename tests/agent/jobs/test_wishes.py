@@ -24,6 +24,7 @@ from agent.jobs.job import (
     Withdrawn,
 )
 from agent.jobs.machine import step
+from agent.jobs.moves import leaving
 from agent.model import Event as Report
 from agent.model import JobState
 from tests.fakes.jobs import batch, running, service, walk
@@ -141,6 +142,14 @@ def test_an_evicted_service_waits_for_room_again_and_its_run_does_not_count() ->
 def test_an_evicted_batch_job_that_must_not_run_twice_has_failed() -> None:
     job, _ = walk(running(batch()), Evicted("budget", "spent", 1.0), Exited("b.1.1", 143, False, 2, 2.0))
     assert (job.state, job.reason) == (X, "budget")
+
+
+def test_a_job_that_is_being_replaced_gives_up_its_place_when_it_is_evicted() -> None:
+    new = service(generation=2)
+    job, _ = walk(running(service()), Replaced(new, 1.0), Evicted("preempted", "the store opens", 1.1))
+    assert leaving(job) and job.reason == "replaced"
+    job, _ = step(job, Exited("s.1.1", 143, oom=False, ended_unix_nano=2, at=2.0))
+    assert (job.state, job.spec, job.first, job.evicted) == (P, new, False, False)
 
 
 def test_withdrawn_wins_over_an_eviction() -> None:
