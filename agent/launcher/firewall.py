@@ -23,6 +23,8 @@ NEW_CONNECTIONS_PER_SECOND = 100
 NEW_CONNECTIONS_BURST = 200
 OPEN_CONNECTIONS = 1024  # each way: begun by the run, and to its published ports
 
+# What begins the name of every run's interface: one launcher's guard lets another's runs pass.
+_EVERY_LAUNCHERS = "ej"
 # What no run ever reaches: this network, loopback, link-local (metadata services), multicast, reserved, broadcast.
 _NEVER = "0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3"
 # Reached only by an entry that lies inside one of them: RFC 1918, and RFC 6598 (carriers' and VPNs').
@@ -72,9 +74,9 @@ class Link:
 def names(cgroup: str, network: str) -> Names:
     """`cgroup` is the runs' own, where they are apart from another launcher's: its name makes the table's."""
     if cgroup.rpartition("/")[2].removesuffix(".service") == "edge-jobs":
-        return Names("edge_jobs", "ej-", network)
+        return Names("edge_jobs", f"{_EVERY_LAUNCHERS}-", network)
     short = f"{zlib.crc32(cgroup.encode()):08x}"
-    return Names(f"edge_jobs_{short}", f"ej{short}-", network)
+    return Names(f"edge_jobs_{short}", f"{_EVERY_LAUNCHERS}{short}-", network)
 
 
 def table(here: Names, links: Sequence[Link], *, guard: bool) -> str:
@@ -86,7 +88,7 @@ def table(here: Names, links: Sequence[Link], *, guard: bool) -> str:
     guarded = f"""
   chain forwarding {{
     type filter hook forward priority filter; policy accept;
-    iifname != {any_run} oifname != {any_run} drop
+    iifname != "{_EVERY_LAUNCHERS}*" oifname != "{_EVERY_LAUNCHERS}*" drop
   }}""" if guard else ""  # fmt: skip
     base = f"""add table inet {here.table}
 delete table inet {here.table}
