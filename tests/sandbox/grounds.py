@@ -1,4 +1,4 @@
-"""Where probes run: in a job of ours, beside a neighbour of another tenant. Needs root. podman.py is the other ground."""
+"""Where probes run: in a job of ours, beside a neighbour of another tenant. Needs root; podman.py is the other."""
 
 import asyncio
 import contextlib
@@ -84,6 +84,10 @@ class Ours:
     async def _log(self, run: str) -> str:
         with os.fdopen(await self.sandbox.open_log(run), errors="replace") as log:
             return log.read()
+
+    def facts(self) -> str:
+        facts = asyncio.run(self.sandbox.hello())
+        return f"{facts.runtime} {facts.runtime_version}, cgroup {facts.cgroup}"
 
     def neighbour_said(self) -> str:
         return plain(asyncio.run(self._log("neighbour")))

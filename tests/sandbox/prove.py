@@ -14,7 +14,6 @@ from tests.sandbox.probes.verdict import Probe
 
 SECONDS = 40.0  # for all probes of one job; then it is stopped
 _LOG_CAP = 2 << 20  # bytes that a flood may leave on the disk of the host
-_ALONE = ("exhaust",)  # files whose probes each have a job of their own
 _GIB = 1 << 30
 
 
@@ -59,7 +58,9 @@ def judged(probe: Probe, ran: Ran) -> str:
         return f"BROKEN: exit code {ran.exit_code}, {ran.text[-200:]!r}"
     if probe.name == "log-flood" and said.startswith("measured"):
         word = "held" if ran.log_bytes <= _LOG_CAP else "ESCAPED"
-        return f"{word}: {said.removeprefix('measured: ')}, {max(1, ran.log_bytes // 1000):,} kB of it on the host's disk"
+        return (
+            f"{word}: {said.removeprefix('measured: ')}, {max(1, ran.log_bytes // 1000):,} kB of it on the host's disk"
+        )
     return said
 
 
@@ -111,7 +112,7 @@ class Proof:
     def of(self, file: str, probe: Probe, probes: list[Probe]) -> Result:
         """`probes` are all of the file: most files' probes share a job."""
         if probe.name not in self.done:
-            self._run(file, [probe] if file in _ALONE else probes)
+            self._run(file, [probe] if file in pack.ALONE else probes)
         return self.done[probe.name]
 
     def _run(self, file: str, probes: list[Probe]) -> None:

@@ -1,5 +1,6 @@
-"""What a hostile job tries, in a job: each probe is held, and neither the neighbour nor the host is hurt. SANDBOX.md."""
+"""What a hostile job tries, from inside: each probe is held, and neither the neighbour nor the host is hurt."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 
@@ -17,18 +18,27 @@ pytestmark = [
     pytest.mark.skipif(os.getuid() != 0, reason="needs root"),
 ]
 PROBES = pack.registry()
-EACH = [pytest.param(file, probe, id=probe.name) for file, probes in PROBES.items() for probe in probes]
+# What a runtime sets up is tried with both; limits are the kernel's, and take long.
+EACH = [
+    pytest.param(runtime, file, probe, id=f"{runtime}-{probe.name}")
+    for runtime in ("runc", "crun")
+    for file, probes in PROBES.items()
+    for probe in probes
+    if runtime == "runc" or file not in pack.ALONE
+]
 
 
 @pytest.fixture(scope="module")
-def proof() -> Iterator[Proof]:
-    with ours() as ground:
-        yield Proof(ground)
+def proofs() -> Iterator[dict[str, Proof]]:
+    with contextlib.ExitStack() as grounds:
+        yield {runtime: Proof(grounds.enter_context(ours(runtime))) for runtime in ("runc", "crun")}
 
 
-@pytest.mark.parametrize(("file", "probe"), EACH)
-def test_the_sandbox_holds_and_nobody_else_is_hurt(proof: Proof, file: str, probe: Probe) -> None:
-    result = proof.of(file, probe, PROBES[file])
+@pytest.mark.parametrize(("runtime", "file", "probe"), EACH)
+def test_the_sandbox_holds_and_nobody_else_is_hurt(
+    proofs: dict[str, Proof], runtime: str, file: str, probe: Probe
+) -> None:
+    result = proofs[runtime].of(file, probe, PROBES[file])
     assert result.word in ("held", "measured"), result.verdict
     assert result.complaints == ()
     # Each 5 ms the neighbour wants to run; half of its wake-ups may not be late by another 5 ms, whatever is beside it.

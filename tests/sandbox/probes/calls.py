@@ -11,7 +11,7 @@ import struct
 import time
 from collections.abc import Callable
 
-from tests.sandbox.probes.verdict import REFUSALS, Held, add, call, libc, main, probe
+from tests.sandbox.probes.verdict import REFUSALS, Held, add, call, libc, main, probe, text
 
 MACHINE = platform.machine()
 _NEW_USER, _NEW_NS, _NEW_NET = 0x10000000, 0x00020000, 0x40000000
@@ -210,7 +210,7 @@ def x32() -> str:
 def filter_off() -> str:
     libc.prctl(38, 0, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS can only be set
     libc.prctl(22, 0, 0, 0, 0)  # PR_SET_SECCOMP
-    status = dict(line.split(":\t", 1) for line in open("/proc/self/status").read().splitlines() if ":\t" in line)
+    status = dict(line.split(":\t", 1) for line in text("/proc/self/status").splitlines() if ":\t" in line)
     if status["NoNewPrivs"] == "1" and status["Seccomp"] == "2":
         raise Held("NoNewPrivs 1, Seccomp 2")
     return f"NoNewPrivs {status['NoNewPrivs']}, Seccomp {status['Seccomp']}"

@@ -1,8 +1,9 @@
-"""Taking all there is. Each runs in a job of its own beside a neighbour; each ends by itself at a cap that harms nobody.
+"""Taking all there is: each in a job of its own beside a neighbour; each ends by itself at a cap that harms nobody.
 
 To reach the cap is to get through: a limit of the job's should have come first.
 """
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -27,6 +28,10 @@ _MEMORY = 512 * MIB  # the cap; a job of the tests has 128 MiB
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOBUFS})
 
 
+def _tell(pipe: int, word: str) -> None:
+    os.write(pipe, f"{word}\n".encode())
+
+
 def _in_child(body: Callable[[Callable[[str], None]], str]) -> str:
     """What the last word of a child was, when the kernel kills it for what it takes.
 
@@ -37,7 +42,7 @@ def _in_child(body: Callable[[Callable[[str], None]], str]) -> str:
     if child == 0:
         word = ""
         try:
-            word = "through " + body(lambda progress: os.write(write, f"{progress}\n".encode()) and None)
+            word = "through " + body(lambda progress: _tell(write, progress))
         except OSError as error:
             word = f"refused {errno.errorcode[error.errno or 0]}"
         except MemoryError:
@@ -242,10 +247,8 @@ def pipe_memory() -> str:
 
 
 def _widen(fd: int) -> None:
-    try:
+    with contextlib.suppress(OSError):  # beyond the user's share it stays at its 64 KiB
         fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, MIB)
-    except OSError:
-        pass  # beyond the user's share: stays at its 64 KiB
 
 
 @probe("exhaust", "memory in anonymous files, memfd (cap 512 MiB)")
@@ -318,7 +321,7 @@ def page_tables() -> str:
     def take(progress: Callable[[str], None]) -> str:
         size = 300_000 * 2 * MIB
         libc.mmap.restype = ctypes.c_void_p
-        libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+        libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
         address = libc.mmap(None, size, 1, 0x4022, -1, 0)  # PROT_READ: the zero page; MAP_NORESERVE
         if address in (None, ctypes.c_void_p(-1).value):
             raise OSError(ctypes.get_errno(), "mmap")

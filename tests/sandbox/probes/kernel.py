@@ -229,7 +229,9 @@ def uid_map() -> str:
             file.write(words)
         return f"wrote {name}"
 
-    return first(lambda: write("uid_map", "0 0 1"), lambda: write("gid_map", "0 0 1"), lambda: write("setgroups", "allow"))
+    return first(
+        lambda: write("uid_map", "0 0 1"), lambda: write("gid_map", "0 0 1"), lambda: write("setgroups", "allow")
+    )
 
 
 @probe("escape", "newuidmap: a user namespace by the host's setuid helper")
@@ -320,10 +322,6 @@ def core_dump() -> str:
 @probe("escape", "type into another's terminal (TIOCSTI)")
 def tiocsti() -> str:
     main_end, other = pty.openpty()
-    try:
-        os.setsid()
-    except OSError:
-        pass
     fcntl.ioctl(other, termios.TIOCSCTTY, 0)
     try:
         fcntl.ioctl(other, _TIOCSTI, b"x")
@@ -341,10 +339,8 @@ def tiocsti() -> str:
 def signal_others() -> str:
     # With signal 0, which only asks. All that is found has to be in our own /proc.
     own = {int(name) for name in os.listdir("/proc") if name.isdigit()}
-    reached = []
-    for pid in range(1, 400_000):
-        if libc.kill(pid, 0) == 0 and pid not in own and not Path(f"/proc/{pid}").exists():
-            reached.append(pid)
+    found = [pid for pid in range(1, 400_000) if libc.kill(pid, 0) == 0]
+    reached = [pid for pid in found if pid not in own and not Path(f"/proc/{pid}").exists()]
     strangers = [pid for pid in own if Path(f"/proc/{pid}/comm").exists() and text(f"/proc/{pid}/comm") == "conmon\n"]
     if reached or strangers:
         return f"reached {reached[:5]} {strangers}"

@@ -69,7 +69,8 @@ def _reads(name: str) -> Callable[[], str]:
             raise Held("empty")
         if re.fullmatch(rb"(0{16} [^\n]*\n)*[^\n]*", begin):
             raise Held("addresses are zeros")
-        return f"{begin[:60].decode(errors='replace')!r}"
+        shown = " ".join(begin[:60].decode(errors="replace").split())
+        return shown if shown.isprintable() else f"{len(begin)} bytes"
 
     return attempt
 
@@ -174,7 +175,7 @@ def sockets_of_the_host() -> str:
 @probe("snoop", "files of the agent, the launcher and root: state, keys, policy, shadow")
 def files_of_the_host() -> str:
     paths = ("/var/lib/edge-agent", "/var/lib/edge-launcher", "/etc/edge-agent", "/etc/edge-agent/launcher.toml",
-             "/etc/shadow", "/root", "/home", "/boot", "/etc/ssh", "/var/log", "/var/tmp", "/srv", "/mnt", "/opt")  # fmt: skip
+             "/etc/shadow", "/root", "/home", "/boot", "/etc/ssh", "/var/log", "/var/tmp", "/srv", "/opt")  # fmt: skip
     seen = [path for path in paths if os.path.exists(path)]
     if seen:
         return f"{seen}"
@@ -223,7 +224,11 @@ def interfaces() -> str:
     if os.path.isdir("/sys/class/net"):
         names |= set(os.listdir("/sys/class/net"))
     # tunl0 and its like are templates that some kernels put into each namespace.
-    strange = names - {"lo", "eth0"} - {name for name in names if re.fullmatch(r"(tunl|gre|gretap|sit|ip6tnl|ip_vti|ip6_vti|erspan|ip6gre)0", name)}
+    strange = (
+        names
+        - {"lo", "eth0"}
+        - {name for name in names if re.fullmatch(r"(tunl|gre|gretap|sit|ip6tnl|ip_vti|ip6_vti|erspan|ip6gre)0", name)}
+    )
     if strange:
         return f"{sorted(strange)}"
     raise Held(f"sees {sorted(names)}")

@@ -33,11 +33,11 @@ CANARY_PORT = 48731  # on the host's and on the neighbour's loopback
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Held(Exception):
+class Held(Exception):  # noqa: N818 a verdict, not an error
     pass
 
 
-class Measured(Exception):
+class Measured(Exception):  # noqa: N818 a verdict, not an error
     pass
 
 
