@@ -40,9 +40,10 @@ MARK = "evil"  # in every word that a caller may choose freely: it may turn up a
 _BINARIES = {"ip", "nft", "nsenter", "unshare", "sysctl", "tc", "mount", "umount"}
 _OWN = ("/var/lib/edge-launcher/", "/run/edge-launcher/")
 _SOURCES = re.compile(
-    r"(/usr|/etc/(ld\.so\.cache|alternatives)|proc|tmpfs|devpts|mqueue|/(var/lib|run)/edge-launcher/.*)"
+    r"(/usr|/usr/bin/catatonit|/etc/(ld\.so\.cache|alternatives)|proc|tmpfs|devpts|mqueue|/(var/lib|run)/edge-launcher/.*)"
 )
 _HOSTS_LINE = re.compile(r"[0-9.:]+( [a-z0-9._-]+)+")
+_CLIMBS = re.compile(r"/\.\.?(/|$)")
 _SCRIPT = re.compile(r"[\w\s{}()\[\],;:.\"'/!=<>@*#&|^$+-]*", re.ASCII)
 
 
@@ -134,8 +135,8 @@ def judge(request: JobRequest, steps: Plan) -> None:
     for step in steps:
         if isinstance(step, WriteFile) and step.path.name == "config.json":
             _judge_config(request, json.loads(step.text))
-        elif isinstance(step, WriteFile) and not step.text:  # where a network namespace is pinned
-            assert step.path.parent == Path("/run/edge-launcher/netns"), step
+        elif isinstance(step, WriteFile) and not step.text:  # where a network namespace is pinned, and a mark of ours
+            assert str(step.path) in (f"/run/edge-launcher/netns/{request.run}", "/run/edge-launcher/forwarding"), step
         elif isinstance(step, WriteFile):
             assert step.path.parent == Path("/run/edge-launcher/hosts"), step
             assert all(_HOSTS_LINE.fullmatch(line) for line in step.text.splitlines()), step
@@ -156,7 +157,7 @@ def _judge_step(step: Operation) -> None:
         case MakeCgroup(path) | SetCgroup(path):
             assert path.is_relative_to("/cg/jobs") and ".." not in path.parts, step
         case MakeDisk() | MountFile() | LimitDevice():
-            assert ".." not in str(step) and MARK not in str(step), step
+            assert not _CLIMBS.search(str(step)) and MARK not in str(step), step
         case MakeLink():
             raise AssertionError(step)
         case _:
@@ -182,7 +183,7 @@ def _judge_config(request: JobRequest, config: dict[str, Any]) -> None:
     assert linux["resources"]["cpu"]["quota"] * 1000 <= RULES.max_cpu_milli * linux["resources"]["cpu"]["period"]
     assert linux["resources"]["devices"][0] == {"allow": False, "access": "rwm"}
     for mount in config["mounts"]:
-        assert _SOURCES.fullmatch(mount["source"]) and ".." not in mount["source"], mount
+        assert _SOURCES.fullmatch(mount["source"]) and not _CLIMBS.search(mount["source"]), mount
         assert "rw" not in mount["options"] or mount["destination"] == "/work", mount
         assert "nosuid" in mount["options"], mount
         assert not {"dev", "suid", "shared", "rshared"} & set(mount["options"]), mount
