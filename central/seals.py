@@ -11,7 +11,6 @@ from central.bill import seal_text
 from central.ledger import Trust
 from storeedge.v1.record_pb2 import UsageSeal
 
-
 _LEAVES = 1000  # remembered; a node could send any number of them
 
 
