@@ -74,7 +74,7 @@ class _Child:
     image: str
     pid: int
     said: int  # a descriptor of what it wrote so far
-    last: dict[str, Any]
+    last: dict[str, Any]  # of each word the latest
 
 
 def end_unpacker(host: layout.Host) -> None:
@@ -245,16 +245,16 @@ class Images:
         size = os.fstat(child.said).st_size
         lines = os.pread(child.said, _SAID_BYTES, max(0, size - _SAID_BYTES)).splitlines(keepends=True)
         if lines and lines[-1].endswith(b"\n"):
-            child.last = json.loads(lines[-1])
+            child.last |= json.loads(lines[-1])
         elif len(lines) > 1:
-            child.last = json.loads(lines[-2])
+            child.last |= json.loads(lines[-2])
 
     def _finish(self, child: _Child) -> None:
         os.close(child.said)
         self._child = None
         self._wanted.remove(child.image)
         if "ended" not in child.last:  # killed, or a bug of ours
-            child.last = {"ended": "host", "message": "the unpacking process ended without a word; see the log"}
+            child.last |= {"ended": "host", "message": "the unpacking process ended without a word; see the log"}
         end_unpacker(self._host)
         if child.last["ended"] != "ready":
             self._over[child.image] = child.last

@@ -31,12 +31,8 @@ def device(file: Path, *, read_only: bool) -> Generator[str]:
     One that is there already is used again: two devices on one file would be two file systems that don't know of each
     other. Raises LauncherError(host) and OSError.
     """
-    backing = os.open(file, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        fcntl.flock(backing, fcntl.LOCK_EX)  # against another thread or process between the look and the making
-        fd, path = _find(file, backing) or _make(file, backing, read_only=read_only)
-    finally:
-        os.close(backing)
+    with _alone(file):
+        fd, path = _find(file) or _make(file, read_only=read_only)
     try:
         yield path
     finally:
@@ -45,20 +41,30 @@ def device(file: Path, *, read_only: bool) -> Generator[str]:
 
 def in_use(file: Path) -> bool:
     """Something, in whatever mount namespace, has a device on `file`."""
-    backing = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with _alone(file):
+        found = _find(file)
+    if found:
+        os.close(found[0])
+    return found is not None
+
+
+@contextmanager
+def _alone(file: Path) -> Generator[None]:
+    """Against another thread or process between the look and the making.
+
+    By a descriptor that no device gets: a lock goes with the open file, which a device keeps.
+    """
+    fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        fcntl.flock(backing, fcntl.LOCK_EX)
-        found = _find(file, backing)
-        if found:
-            os.close(found[0])
-        return found is not None
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
     finally:
-        os.close(backing)
+        os.close(fd)
 
 
-def _find(file: Path, backing: int) -> tuple[int, str] | None:
+def _find(file: Path) -> tuple[int, str] | None:
     """A device on that very file, held open (so that it stays), and its path."""
-    wanted = os.fstat(backing)
+    wanted = file.lstat()
     for name in os.listdir(_DEVICES):  # noqa: PTH208 names alone, and there may be hundreds
         if not name.startswith("loop"):
             continue
@@ -77,15 +83,13 @@ def _find(file: Path, backing: int) -> tuple[int, str] | None:
     return None
 
 
-def _make(file: Path, backing: int, *, read_only: bool) -> tuple[int, str]:
+def _make(file: Path, *, read_only: bool) -> tuple[int, str]:
     flags = _AUTOCLEAR | _DIRECT_IO | (_READ_ONLY if read_only else 0)  # direct: not twice in the page cache
     info = _INFO.pack(0, 0, 0, 0, 0, 0, 0, 0, flags, os.fsencode(file.name)[:63], b"", b"", 0, 0)
-    config = _CONFIG.pack(backing, 0, info)
+    control, backing = _control(), -1
     try:
-        control = os.open(_CONTROL, os.O_RDWR | os.O_CLOEXEC)
-    except OSError as error:
-        raise LauncherError("host", f"no loop devices here ({_CONTROL}: {error.strerror}); modprobe loop") from error
-    try:
+        backing = os.open(file, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_NOFOLLOW | os.O_CLOEXEC)
+        config = _CONFIG.pack(backing, 0, info)
         for _ in range(_TRIES):
             path = f"/dev/loop{fcntl.ioctl(control, _CTL_GET_FREE)}"
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -99,4 +103,13 @@ def _make(file: Path, backing: int, *, read_only: bool) -> tuple[int, str]:
                 return fd, path
     finally:
         os.close(control)
+        if backing >= 0:
+            os.close(backing)
     raise LauncherError("host", f"no loop device stayed free in {_TRIES} tries")
+
+
+def _control() -> int:
+    try:
+        return os.open(_CONTROL, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise LauncherError("host", f"no loop devices here ({_CONTROL}: {error.strerror}); modprobe loop") from error
