@@ -2,13 +2,15 @@
 
 import asyncio
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.errors import RefusedError
+from agent.errors import AwayError, RefusedError
+from agent.jobs import logs as module
 from agent.jobs.logs import LINE_BYTES, Lines, parse_time, read
 from agent.model import LogLine
 
@@ -74,7 +76,7 @@ class Log:
     """A log as the launcher hands it out: `begin_anew` puts a new file in its place, as conmon does."""
 
     def __init__(self, path):
-        self.path, self.over, self.removed = path, False, False
+        self.path, self.over, self.removed, self.away = path, False, False, 0
         path.touch()
 
     def write(self, *texts):
@@ -87,6 +89,9 @@ class Log:
         fresh.rename(self.path)
 
     async def open(self):
+        if self.away:
+            self.away -= 1
+            raise AwayError("launcher")
         if self.removed:
             raise RefusedError("NOT_FOUND", "no run")
         return os.open(self.path, os.O_RDONLY)
@@ -162,3 +167,65 @@ async def test_leaving_early_closes_the_file(log) -> None:
     await next_texts(lines)
     await lines.aclose()
     assert len(list(OPEN.iterdir())) == before
+
+
+async def test_a_reader_who_stops_reading_costs_little_and_keeps_no_old_file(log, monkeypatch) -> None:
+    monkeypatch.setattr(module, "_IDLE_SECONDS", 0.05)
+    log.write(*[b"x" * 1000] * 300)
+    lines = log.read(follow=True)
+    tracemalloc.start()
+    try:
+        await anext(lines)
+        before = len(list(OPEN.iterdir()))
+        for n in range(20):  # the job writes on, and its log begins anew again and again
+            log.begin_anew()
+            log.write(*[b"%d " % n + b"y" * 1000] * 300)
+            await asyncio.sleep(0.005)
+        held, _ = tracemalloc.get_traced_memory()
+        assert held < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert len(list(OPEN.iterdir())) == before - 1, "the file that is no more was let go"
+    seen = await next_texts(lines)
+    assert seen[0].startswith(b"19 "), "what came first in the newest file"
+    log.over = True
+    rest = await everything(lines)
+    assert len(seen) + len(rest) == 300
+
+
+async def test_a_reader_who_comes_back_to_the_same_file_misses_nothing(log, monkeypatch) -> None:
+    monkeypatch.setattr(module, "_IDLE_SECONDS", 0.01)
+    log.write(*[b"%04d" % n for n in range(5000)])
+    lines = log.read(follow=True)
+    seen = await next_texts(lines)
+    await asyncio.sleep(0.05)
+    log.over = True
+    seen += await everything(lines)
+    assert [int(text) for text in seen] == list(range(5000))
+
+
+async def test_a_launcher_that_is_away_is_waited_for(log, monkeypatch) -> None:
+    monkeypatch.setattr(module, "_AWAY_SECONDS", 0.01)
+    log.write(b"one")
+    lines = log.read(follow=True)
+    assert await next_texts(lines) == [b"one"]
+    log.away = 3
+    log.begin_anew()
+    log.write(b"two")
+    assert await next_texts(lines) == [b"two"]
+    assert log.away == 0
+
+
+async def test_a_file_that_is_no_log_is_not_collected(log) -> None:
+    log.path.write_bytes(b"z" * (1 << 20) + b"\n" + raw(b"after"))
+    lines = log.read()
+    assert await everything(lines) == [b"after"]
+
+
+def test_a_line_without_end_in_the_file_is_not_kept() -> None:
+    lines = Lines()
+    assert lines.feed(raw(b"before") + b"z" * 300_000) == [LogLine(NANO, False, b"before")]
+    for _ in range(64):
+        assert lines.feed(b"z" * 65536) == []
+        assert len(lines._raw) <= 4 * LINE_BYTES
+    assert lines.feed(b"\n" + raw(b"after")) == [LogLine(NANO, False, b"after")]

@@ -1,4 +1,4 @@
-"""Names: the last known address is kept, each is asked for once at a time, and nobody waits for a server that is away."""
+"""Names: the last known address is kept, each is asked for once at a time, and nobody waits for a silent server."""
 
 import asyncio
 import threading

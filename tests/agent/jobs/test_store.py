@@ -1,18 +1,23 @@
 """The job database: all or nothing, and what it does about a file that lies."""
 
+import json
 import os
 import sqlite3
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.errors import ConfigError, CorruptError, StorageError
+from agent.jobs import store as module
+from agent.jobs.budget import Spending
 from agent.jobs.job import Job
 from agent.jobs.metering import ChainHead, Meter, Reading
 from agent.jobs.store import Change, JobStore, Snapshot
-from agent.model import Event, JobState, UsageSample
+from agent.model import ChainLink, Event, JobState, UsageSample, UsageSeal
+from agent.spec import Prices
 from tests.fakes.jobs import batch, running, service
 
 METER = Meter("s.1.1", "acme", "s", 1, 1, Reading(1, 2, 3, None, 4))
@@ -79,6 +84,66 @@ async def test_a_corrupt_database_is_set_aside_and_an_empty_one_begun(path, dama
     assert path.with_name("jobs.db.corrupt-7").exists()
     assert "set aside" in caplog.text
     await store.commit(Change(jobs={"b": Job(batch())}))
+    await store.close()
+
+
+async def test_a_database_of_schema_1_is_brought_up_to_date_and_loses_nothing(path) -> None:
+    """Made by the schema and the words of the agent's first release."""
+    spec = {
+        "id": "s", "generation": 1, "tenant": "acme", "kind": "service", "image": "host", "command": ["/bin/true"],
+        "limits": {"cpu_milli": 100, "memory_bytes": 33554432, "pids": 64, "log_bytes": 1048576, "tmp_bytes": 16777216},
+        "restart": {"mode": "always", "max_attempts": 0, "window_seconds": 600, "backoff_seconds": 1,
+                    "backoff_max_seconds": 60},
+        "env": {"A": "b"}, "deadline_seconds": 0, "stop_grace_seconds": 10,
+    }  # fmt: skip
+    job = {
+        "spec": spec, "state": "running", "reason": "", "message": "", "attempt": 1, "run": "s.1.1", "starts": [1.5],
+        "due_at": None, "killed": False, "successor": None, "gone": False, "pid": 7, "exit_code": None,
+        "started_unix_nano": 1, "ended_unix_nano": 0,
+    }  # fmt: skip
+    never_ran = {
+        **job,
+        "spec": {**spec, "id": "p"},
+        "state": "pending",
+        "attempt": 0,
+        "run": "",
+        "starts": [],
+        "pid": 0,
+    }
+    reading = {"boottime_nano": 1, "wall_nano": 2, "cpu_nano": 3, "memory_bytes": None, "memory_peak_bytes": 4}
+    meter = {"run": "s.1.1", "tenant": "acme", "job": "s", "generation": 1, "attempt": 1, "last": reading}
+    event = {"kind": "job.state", "tenant": "acme", "job": "s", "generation": 1, "attempt": 1, "state": "running",
+             "reason": "", "message": "", "exit_code": None, "attributes": {}}  # fmt: skip
+    with sqlite3.connect(path) as db:
+        db.executescript((Path(module.__file__).parent / "schema_1.sql").read_text())
+        db.execute("PRAGMA user_version = 1")
+        db.execute("INSERT INTO meta VALUES ('boot_id', 'boot-1')")
+        for each in (job, never_ran):
+            db.execute("INSERT INTO job VALUES (?, ?)", (each["spec"]["id"], json.dumps(each)))
+        db.execute("INSERT INTO meter VALUES ('s.1.1', ?)", (json.dumps(meter),))
+        db.execute("INSERT INTO chain VALUES ('acme', 9, ?)", (b"h" * 32,))
+        db.execute("INSERT INTO outbox (body_json) VALUES (?)", (json.dumps({"event": event}),))
+    db.close()
+    for _ in range(2):  # and the second start finds it as the first left it
+        store, found = await opened(path)
+        assert found.jobs["s"] == running(service(env={"A": "b"}), starts=(1.5,), image="host")
+        assert found.jobs["p"] == Job(service("p", env={"A": "b"}), started_unix_nano=1)
+        assert found.meters == {METER.run: METER} and found.heads == {"acme": ChainHead(9, b"h" * 32)}
+        assert (found.boot_id, found.spending) == ("boot-1", {})
+        assert (await store.unsent(9))[1] == [Event(**{**event, "state": JobState.RUNNING})]
+        await store.close()
+
+
+async def test_what_tenants_have_spent_and_seals_outlive_a_restart(path) -> None:
+    store, _ = await opened(path)
+    spent = {"acme": Spending(7, 5, 24315, 1000, {"s": 1000}, Prices(1, 2, 3, 4)), "bolt": Spending()}
+    seal = UsageSeal((ChainLink("acme", 3, b"h" * 32),), b"der", b"signature")
+    await store.commit(Change(spending=spent, outbox=[seal]))
+    await store.commit(Change(spending={"bolt": Spending(1)}))
+    await store.close()
+    store, found = await opened(path)
+    assert found.spending == {**spent, "bolt": Spending(1)}
+    assert (await store.unsent(9))[1] == [seal]
     await store.close()
 
 
