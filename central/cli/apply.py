@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
+
 from central.cli import client, document, show
 from central.cli.document import Wanted
 from central.cli.errors import CliError
@@ -60,6 +62,10 @@ def _apply_sealed(
                 " connected once, with an agent that has one (edgectl nodes); nothing was applied"
             )
     sealed = [(name, sealing.seal(wanted.desired, contents, name, keys[name], digest_key)) for name in nodes]
-    for name, desired in sealed:
+    for place, (name, desired) in enumerate(sealed):
         request = ApplyRequest(nodes=[client.node_ref(name)], desired=desired)
-        yield from central.Apply(request, timeout=client.TIMEOUT_SECONDS).applied
+        try:
+            yield from central.Apply(request, timeout=client.TIMEOUT_SECONDS).applied
+        except grpc.RpcError as error:
+            done = f"; applied before it: {', '.join(nodes[:place])}" if place else ""
+            raise CliError(f"{name}: {client.explain(error, arguments.central)}{done}") from error
