@@ -3,7 +3,8 @@
 Each method changes the book and notes the change; it returns the actions that may be taken once `take` was committed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from agent.jobs import admission, budget, machine, metering, moves
 from agent.jobs.admission import Account, Admit, Decision, Preempt, Refusal
@@ -29,7 +30,7 @@ from agent.jobs.room import Capacity, Holder
 from agent.jobs.store import Change, Snapshot
 from agent.model import ChainLink, Health, JobState, JobView, UsageSeal
 from agent.model import Event as Report
-from agent.spec import Desired, Tenant
+from agent.spec import Desired, Prices, Tenant
 
 Actions = list[tuple[str, Action]]
 _NANO = 1_000_000_000
@@ -87,10 +88,9 @@ class Book:
         self._heads[meter.tenant] = self._change.heads[meter.tenant] = head
         self._change.outbox.append(sample)
         self.unsealed = True
-        tenant = self._tenants.get(meter.tenant)
-        prices = tenant.budget.prices if tenant is not None and tenant.budget is not None else None
-        spending = budget.account(self._spent(meter.tenant), sample, prices)
+        spending = budget.account(self._spent(meter.tenant), sample)
         self.spending[meter.tenant] = self._change.spending[meter.tenant] = spending
+        tenant = self._tenants.get(meter.tenant)
         if tenant is not None and budget.exhausted(tenant, spending):
             self.stirred = True
 
@@ -127,7 +127,7 @@ class Book:
 
     def reconcile(self, desired: Desired, at: float) -> Actions:
         """Towards the desired state."""
-        self._tenants = {tenant.id: tenant for tenant in desired.tenants}
+        self._learn(desired.tenants)
         plan = reconcile(desired.jobs, self.jobs, at)
         actions: Actions = []
         for spec in plan.create:
@@ -185,6 +185,15 @@ class Book:
             if room or job.disk_bytes:
                 since = job.starts[-1] if job.starts else float("inf")
                 yield Holder(job.spec, since, room, moves.leaving(job), job.disk_bytes)
+
+    def _learn(self, tenants: Iterable[Tenant]) -> None:
+        """Prices are noted at once: what is billed right after a start must not be for nothing."""
+        self._tenants = {tenant.id: tenant for tenant in tenants}
+        for id_, tenant in self._tenants.items():
+            prices = tenant.budget.prices if tenant.budget is not None else Prices()
+            spending = self._spent(id_)
+            if spending.prices != prices:
+                self.spending[id_] = self._change.spending[id_] = replace(spending, prices=prices)
 
     def _spent(self, tenant: str) -> Spending:
         return self.spending.get(tenant, Spending())

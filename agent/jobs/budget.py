@@ -27,7 +27,7 @@ class Spending:
     month: int = 0  # that the bytes below belong to, see `month_of`
     month_bytes: int = 0  # received and sent
     job_bytes: Mapping[str, int] = field(default_factory=dict[str, int])  # the same by job
-    prices: Prices = field(default_factory=Prices)  # of the newest sample
+    prices: Prices = field(default_factory=Prices)  # that its next sample is counted at
 
 
 def month_of(unix_seconds: float) -> int:
@@ -36,14 +36,13 @@ def month_of(unix_seconds: float) -> int:
     return moment.year * 12 + moment.month - 1
 
 
-def account(spending: Spending, sample: UsageSample, prices: Prices | None) -> Spending:
-    """`spending` with the sample added, at the prices of the moment; None = not known yet: those of the sample before.
+def account(spending: Spending, sample: UsageSample) -> Spending:
+    """`spending` with the sample added. Its prices are kept with it: a sample may come before the desired state does.
 
     A month is begun by the first sample that ends in it. A clock that is set back doesn't reopen the one before: what
     is used then counts in the newest month.
     """
-    prices = spending.prices if prices is None else prices
-    micro, carry = cost(sample, prices, spending.carry)
+    micro, carry = cost(sample, spending.prices, spending.carry)
     moved = sample.network_receive_bytes + sample.network_transmit_bytes
     month = max(spending.month, month_of(sample.end_unix_nano // _NANO))
     same = month == spending.month
@@ -56,7 +55,7 @@ def account(spending: Spending, sample: UsageSample, prices: Prices | None) -> S
         month=month,
         month_bytes=(spending.month_bytes if same else 0) + moved,
         job_bytes=job_bytes,
-        prices=prices,
+        prices=spending.prices,
     )
 
 

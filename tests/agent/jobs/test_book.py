@@ -200,6 +200,15 @@ def test_a_tenant_that_has_spent_all_is_stopped_and_comes_back_when_it_has_paid(
     assert b.jobs["s"].state is JobState.RUNNING
 
 
+def test_what_is_billed_before_the_desired_state_is_known_again_has_its_price() -> None:
+    b = book()
+    admitted(b, Desired(1, (PREPAID,), (service(),)))
+    change = b.take()
+    later = Book(Snapshot({"s": b.jobs["s"]}, change.meters, {}, "boot-1", change.spending))
+    later.read_meter("s.1.1", reading(6, cpu_nano=SECOND))
+    assert later.spending["acme"].micro == 1000
+
+
 def test_a_month_that_is_used_up_cuts_the_network_and_the_next_one_opens_it() -> None:
     quota = replace(ROOMY, network_bytes_per_month=100, network_bits_per_second=10**9)
     wanted = desired(service(network=Network()), quota=quota)

@@ -46,10 +46,10 @@ PRICED = st.builds(Prices, *[st.integers(0, 10**9)] * 4)
 
 @given(st.lists(USED, max_size=20), PRICED)
 def test_many_samples_cost_what_they_cost_together_to_one_millionth(samples, prices) -> None:
-    spending = Spending()
+    spending = Spending(prices=prices)
     for used in samples:
         before = spending
-        spending = account(spending, used, prices)
+        spending = account(spending, used)
         assert spending.micro >= before.micro
     exact = sum(
         (
@@ -65,16 +65,16 @@ def test_many_samples_cost_what_they_cost_together_to_one_millionth(samples, pri
 
 
 def test_a_month_counts_its_own_bytes_by_tenant_and_by_job() -> None:
-    spending = account(Spending(), sample(received=3, sent=4), PRICES)
-    spending = account(spending, sample(received=5, job="c"), PRICES)
+    spending = account(Spending(), sample(received=3, sent=4))
+    spending = account(spending, sample(received=5, job="c"))
     assert (spending.month_bytes, spending.job_bytes) == (12, {"b": 7, "c": 5})
-    spending = account(spending, sample(DECEMBER, received=1), PRICES)
+    spending = account(spending, sample(DECEMBER, received=1))
     assert (spending.month, spending.month_bytes, spending.job_bytes) == (month_of(DECEMBER), 1, {"b": 1})
 
 
 def test_a_clock_that_is_set_back_does_not_reopen_a_month() -> None:
-    spending = account(Spending(), sample(DECEMBER, received=9), PRICES)
-    spending = account(spending, sample(NOVEMBER, received=2), PRICES)
+    spending = account(Spending(), sample(DECEMBER, received=9))
+    spending = account(spending, sample(NOVEMBER, received=2))
     assert (spending.month, spending.month_bytes) == (month_of(DECEMBER), 11)
     spec, tenant = batch(network=Network()), Tenant("acme", quota=Quota(network_bytes_per_month=10))
     assert network_spent(spec, tenant, spending, month_of(NOVEMBER))
@@ -84,11 +84,11 @@ def test_months_follow_each_other_over_the_year() -> None:
     assert month_of(DECEMBER + 31 * 86400) == month_of(DECEMBER) + 1 == month_of(NOVEMBER) + 2
 
 
-def test_prices_that_are_not_known_yet_are_those_of_the_sample_before() -> None:
+def test_prices_are_kept_with_what_was_spent() -> None:
     used = sample(cpu=HOUR * SECOND)
-    spending = account(account(Spending(), used, PRICES), used, None)
-    assert spending.micro == 2_000_000
-    assert account(Spending(), used, None).micro == 0
+    spending = account(account(Spending(prices=PRICES), used), used)
+    assert (spending.micro, spending.prices) == (2_000_000, PRICES)
+    assert account(Spending(), used).micro == 0
 
 
 def test_a_tenant_is_done_when_all_it_paid_is_spent_and_says_how_much_that_was() -> None:
