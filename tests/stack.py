@@ -115,6 +115,9 @@ class Stack:
         for directory in (self.state_dir, self.agent_run):
             directory.mkdir(mode=0o750)
             os.chown(directory, uid, gid)
+        self.netns = self.run_dir / "net"  # where the jobs' networks end: never this machine's own
+        self.netns.touch()
+        subprocess.run(["unshare", f"--net={self.netns}", "ip", "link", "set", "lo", "up"], check=True)
         self.config = self.dir / "agent.toml"
         self._write_configs()
 
@@ -141,7 +144,11 @@ usage_interval_seconds = 5.0
 socket = "{self.agent_run}/agent.sock"
 listen = "{f"127.0.0.1:{self.api_port}" if self.listen else ""}"
 """)
-        (self.dir / "launcher.toml").write_text(f'agent_user = "{USER}"\n')
+        (self.dir / "launcher.toml").write_text(f"""
+agent_user = "{USER}"
+images = ["host", "oci"]
+image_dir = "{self.state_dir}/images"
+""")
         broker = self.dir / "mosquitto"
         broker.mkdir()
         shutil.chown(broker, "mosquitto")
@@ -221,7 +228,7 @@ max_inflight_messages 1000
     def _launcher_argv(self) -> list[str | Path]:
         return [
             BIN / "edge-launcher", "--state-dir", self.dir / "launcher", "--run-dir", self.run_dir / "launcher",
-            "--policy", self.dir / "launcher.toml", "--cgroup", self.cgroup,
+            "--policy", self.dir / "launcher.toml", "--cgroup", self.cgroup, "--netns", self.netns,
         ]  # fmt: skip
 
     def start_agent(self) -> Part:
@@ -266,6 +273,7 @@ max_inflight_messages 1000
         if (self.dir / "launcher").exists():
             subprocess.run([*map(str, self._launcher_argv()), "--purge"], check=False, capture_output=True)
         self.wire.close()
+        subprocess.run(["umount", self.netns], check=False, capture_output=True)
         shutil.rmtree(self.dir, ignore_errors=True)
         shutil.rmtree(self.run_dir, ignore_errors=True)
 

@@ -1,5 +1,6 @@
 """What a launcher may have left on a machine: looked for, not asked for."""
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,15 +9,15 @@ from pathlib import Path
 UIDS = range(0x7000_0000, 0x7000_0000 + 65536 * 1024)
 
 
-def leftovers(state_dir: Path, run_dir: Path, cgroup: str) -> list[str]:
+def leftovers(state_dir: Path, run_dir: Path, cgroup: str, netns: Path) -> list[str]:
     """Everything found, a line each; empty is good."""
     return [
         *_cgroups(cgroup),
         *_processes(cgroup),
         *_mounts(state_dir, run_dir),
         *_loops(state_dir),
-        *_links(),
-        *_tables(),
+        *_links(netns),
+        *_tables(netns),
     ]
 
 
@@ -42,24 +43,29 @@ def _processes(cgroup: str) -> Iterator[str]:
 def _mounts(state_dir: Path, run_dir: Path) -> Iterator[str]:
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         place = line.split()[4]
-        if place.startswith((f"{state_dir}/", f"{run_dir}/")) and "/images/" not in place:
+        if place.startswith((f"{state_dir}/", f"{run_dir}/launcher/")):
             yield f"mount {place}"
 
 
 def _loops(state_dir: Path) -> Iterator[str]:
     for path in Path("/sys/block").glob("loop*/loop/backing_file"):
         backing = path.read_text().strip()
-        if backing.startswith(f"{state_dir}/") and "/images/" not in backing:
+        if backing.startswith(f"{state_dir}/"):
             yield f"loop device {path.parts[3]} on {backing}"
 
 
-def _links() -> Iterator[str]:
-    for path in Path("/sys/class/net").glob("ej*"):
-        yield f"interface {path.name}"
+def _links(netns: Path) -> Iterator[str]:
+    for line in _in(netns, "ip", "-br", "link").splitlines():
+        if line.split()[0] != "lo":
+            yield f"interface {line}"
 
 
-def _tables() -> Iterator[str]:
-    listed = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
-    for line in listed.splitlines():
-        if line.strip().startswith("chain run"):
+def _tables(netns: Path) -> Iterator[str]:
+    """Chains of runs: each has its slot in its name."""
+    for line in _in(netns, "nft", "list", "ruleset").splitlines():
+        if re.search(r"chain \w+_\d+ ", line):
             yield f"nft {line.strip()}"
+
+
+def _in(netns: Path, *argv: str) -> str:
+    return subprocess.run(["nsenter", f"--net={netns}", "--", *argv], capture_output=True, text=True, check=True).stdout
