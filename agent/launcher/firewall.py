@@ -1,8 +1,8 @@
 """The nftables table of runs' networks, as scripts for `nft -f -`, each one atomic change. Pure.
 
 One table, whatever the number of runs: a packet finds its run by the name of the interface, in maps. From a run it is
-judged in prerouting, before DNAT and before routing, so that nothing of the host is reached either; towards a run in
-postrouting, where also the host's own packets pass.
+judged in prerouting, before DNAT and before routing, so that nothing of the host is reached either; towards a run when
+it is forwarded. The host itself sends nothing to runs. A port on which it listens stays its own, whoever publishes it.
 
 An open connection carries in its ct mark whose it is. Its packets pass for that run only: a slot, its interface and its
 address go to the next run, of anybody, while the kernel remembers connections for days. (By mark, not by state: UDP
@@ -85,11 +85,8 @@ def table(here: Names, links: Sequence[Link], *, guard: bool) -> str:
     `guard`: forwarding was off before us; what is neither from nor to a run stays as unforwarded as it was.
     """
     any_run, refuse = f'"{here.prefix}*"', "counter name refused drop"
-    guarded = f"""
-  chain forwarding {{
-    type filter hook forward priority filter; policy accept;
-    iifname != "{_EVERY_LAUNCHERS}*" oifname != "{_EVERY_LAUNCHERS}*" drop
-  }}""" if guard else ""  # fmt: skip
+    ours = f'"{_EVERY_LAUNCHERS}*"'
+    guarded = f"iifname != {ours} oifname != {ours} drop" if guard else ""
     base = f"""add table inet {here.table}
 delete table inet {here.table}
 table inet {here.table} {{
@@ -136,7 +133,6 @@ table inet {here.table} {{
     ct state established oifname . ip daddr . ct mark @open accept
     meta nfproto != ipv4 {refuse}
     oifname @cut {refuse}
-    icmp type {{ destination-unreachable, time-exceeded }} fib saddr type local accept
     ip saddr {here.network} goto from_neighbour
     ct state related meta l4proto != icmp {refuse}
     oifname . ip daddr . ct mark @open accept
@@ -160,27 +156,30 @@ table inet {here.table} {{
   }}
   chain host {{
     type filter hook input priority filter; policy accept;
-    iifname . ip saddr . ct mark @open accept
     iifname {any_run} {refuse}
     iifname != "lo" ip saddr {here.network} {refuse}
     iifname != "lo" ip daddr {here.network} {refuse}
   }}
-  chain leaving {{
-    type filter hook postrouting priority mangle; policy accept;
+  chain passing {{
+    type filter hook forward priority filter; policy accept;
     oifname {any_run} goto to_run
+    {guarded}
+  }}
+  chain sending {{
+    type filter hook output priority filter; policy accept;
+    oifname {any_run} icmp type {{ destination-unreachable, time-exceeded }} accept
+    oifname {any_run} {refuse}
   }}
   chain publish {{
     type nat hook prerouting priority dstnat; policy accept;
-    iifname != {any_run} fib daddr type local dnat ip to meta l4proto . th dport map @published
-  }}
-  chain publish_here {{
-    type nat hook output priority -100; policy accept;
-    ip daddr != 127.0.0.0/8 fib daddr type local dnat ip to meta l4proto . th dport map @published
+    iifname {any_run} accept
+    socket wildcard {{ 0, 1 }} accept
+    fib daddr type local dnat ip to meta l4proto . th dport map @published
   }}
   chain masquerading {{
     type nat hook postrouting priority srcnat; policy accept;
     iifname {any_run} oifname != {any_run} masquerade
-  }}{guarded}
+  }}
 }}
 """
     return base + "".join(add(here, link) for link in links) + peers(here, links)

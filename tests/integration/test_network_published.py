@@ -61,7 +61,21 @@ def test_only_what_is_published_is_reached(made: Store) -> None:
         with made.home.listening(22):  # a socket of the host's, so that refusals aren't taken for rules
             assert made.lan.opened(targets) == {(STORE_LAN, 20080)}
         assert made.world.opened([(own, 8080), (own, 20080), (STORE_WAN, 20080)]) == {(STORE_WAN, 20080)}
-        assert made.home.opened([(own, 8080), (STORE_LAN, 20080), ("127.0.0.1", 20080)]) == {(STORE_LAN, 20080)}
+        assert made.home.opened([(own, 8080), (STORE_LAN, 20080), ("127.0.0.1", 20080)]) == set()
+
+
+def test_a_service_of_the_host_keeps_its_port(made: Store) -> None:
+    """A tenant that publishes the broker's port would else hear what devices tell the broker."""
+    run = made.add(1, NetworkRequest(publish=PORTS))
+    with run.listening(8080), made.home.listening(20080) as service, made.lan.open() as client:
+        client.connect((STORE_LAN, 20080))
+        service.accept()[0].close()
+    with run.open(socket.SOCK_DGRAM) as job, made.home.open(socket.SOCK_DGRAM) as service:
+        job.bind((made.address(1), 53))
+        service.bind(("0.0.0.0", 20053))
+        with made.lan.open(socket.SOCK_DGRAM) as client:
+            client.sendto(b"hello", (STORE_LAN, 20053))
+            assert service.recv(10) == b"hello"
 
 
 def test_a_run_comes_to_no_published_port(made: Store) -> None:

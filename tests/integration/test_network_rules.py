@@ -52,9 +52,11 @@ def test_a_run_reaches_what_it_asked_for_and_no_other_port_host_or_protocol(made
         server.bind((WORLD_TOO, 53))
         for address in ((WORLD, 53), (WORLD, 80), (WORLD_TOO, 54)):
             client.sendto(b"refused", address)
-        client.sendto(b"question", (WORLD_TOO, 53))
-        said, sender = server.recvfrom(100)
-        assert (said, sender[0]) == (b"question", STORE_WAN)
+        question = b"question" * 500  # in fragments, of which only the first knows a port
+        client.sendto(question, (WORLD, 53))
+        client.sendto(question, (WORLD_TOO, 53))
+        said, sender = server.recvfrom(10_000)
+        assert (said, sender[0]) == (question, STORE_WAN)
         server.sendto(b"answer", sender)
         assert client.recv(100) == b"answer"
     with run.open(socket.SOCK_RAW, protocol=socket.IPPROTO_ICMP) as client:
