@@ -59,7 +59,7 @@ class LinkService:
         record: Sink,
         clock: Clock,
         draw: Callable[[], float],
-        sealing_key_der: bytes = b"",
+        sealing_key_der: bytes,
     ) -> None:
         """`sealing_key_der` is what sealing.ensure answers; without it central can't pass on secrets to this node."""
         self._config, self._state_dir, self._identity, self._version = config, state_dir, identity, version

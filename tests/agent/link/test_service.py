@@ -94,6 +94,7 @@ async def linked(
         record=nothing,
         clock=clock,
         draw=lambda: 0.5,
+        sealing_key_der=b"public half",
     )
     stop = asyncio.Event()
     try:
@@ -126,6 +127,13 @@ class Central:
     async def heartbeat(self) -> None:
         while (await self.frames.get()).WhichOneof("frame") != "heartbeat":
             pass
+
+
+async def test_a_node_says_what_its_secrets_are_sealed_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    central = Central(nothing, sessions=0)
+    async with linked(tmp_path, monkeypatch, central.session):
+        hellos = [(await central.frames.get()).hello for _ in range(2)]
+    assert [hello.sealing_key_der for hello in hellos] == [b"public half"] * 2
 
 
 async def cancelled_at_once(context: Any) -> None:
