@@ -19,6 +19,7 @@ from agent.model import LogLine
 
 LINE_BYTES = 32 * 1024  # longer lines are cut into several
 _READ_BYTES = 64 * 1024
+_HEAD_BYTES = 256
 _RAW_BYTES = 4 * LINE_BYTES
 _POLL_SECONDS = 0.1
 _AWAY_SECONDS = 1.0
@@ -62,7 +63,7 @@ class _File:
     def __init__(self, open_log: Callable[[], Awaitable[int]]) -> None:
         self._open_log = open_log
         self._fd = -1
-        self._identity = (0, 0)
+        self._head = b""  # by which the file is known again: the time of its first line, not an inode that is reused
         self._position = 0
         self.lines = Lines()
         self.begun_anew = False  # as `still_there` found it
@@ -77,9 +78,7 @@ class _File:
         fd = await self._open_log()
         self._close()
         self._fd = fd
-        found = os.fstat(fd)
-        if (found.st_dev, found.st_ino) != self._identity:
-            self._identity = found.st_dev, found.st_ino
+        if not self._head or os.pread(fd, len(self._head), 0) != self._head:
             self._begin()
 
     def go_to_tail(self, tail_bytes: int) -> None:
@@ -128,6 +127,7 @@ class _File:
 
     def _close(self) -> None:
         if self._fd >= 0:
+            self._head = os.pread(self._fd, _HEAD_BYTES, 0)
             os.close(self._fd)
             self._fd = -1
 
