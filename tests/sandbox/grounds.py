@@ -1,19 +1,27 @@
 """Where probes run: in a job of ours, beside a neighbour of another tenant. Needs root; podman.py is the other."""
 
 import asyncio
+import base64
 import contextlib
 import os
 import select
+import socket
+import threading
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Protocol
 
+from agent.launcher.protocol import Destination, NetworkRequest, Reach
 from agent.sandbox import JobRequest, Sandbox
 from tests.launched import Launched, launched
+from tests.netns import WORLD, store
+from tests.sandbox.probes.verdict import CANARY, CANARY_PORT
 
 MIB = 1 << 20
+METADATA = "169.254.169.254"
+_ALLOWED = NetworkRequest(Reach((Destination(f"{WORLD}/32", 90, "tcp"),)))
 NEIGHBOUR = (Path(__file__).parent / "probes" / "neighbour.py").read_text()
 
 
@@ -31,7 +39,9 @@ class Ran:
 
 
 class Ground(Protocol):
-    def run(self, command: tuple[str, ...], seconds: float) -> Ran: ...
+    def run(self, command: tuple[str, ...], seconds: float, file: str) -> Ran:
+        """`file` of probes: those of "disk" get a disk and a secret, those of "network" a network."""
+        ...
 
     def neighbour_said(self) -> str:
         """The log of the neighbour, in whole."""
@@ -57,12 +67,17 @@ class Ours:
     def sandbox(self) -> Sandbox:
         return Sandbox(self.one.socket)
 
-    def run(self, command: tuple[str, ...], seconds: float) -> Ran:
-        return asyncio.run(self._run(command, seconds))
+    def run(self, command: tuple[str, ...], seconds: float, file: str) -> Ran:
+        return asyncio.run(self._run(command, seconds, file))
 
-    async def _run(self, command: tuple[str, ...], seconds: float) -> Ran:
+    async def _run(self, command: tuple[str, ...], seconds: float, file: str) -> Ran:
         run = f"probe-{next(self.numbers)}"
-        await self.sandbox.start(request(run, "mallory", command))
+        wanted = request(run, "mallory", command)
+        if file == "network":
+            wanted = replace(wanted, network=_ALLOWED)
+        if file == "disk":
+            wanted = replace(wanted, disk_bytes=16 * MIB, secrets={"token": base64.b64encode(b"s3cret").decode()})
+        await self.sandbox.start(wanted)
         ended = await self._over(run, seconds)
         if not ended:
             await self.sandbox.signal(run, "KILL")
@@ -113,7 +128,33 @@ def request(run: str, tenant: str, command: tuple[str, ...]) -> JobRequest:
 
 @contextlib.contextmanager
 def ours(runtime: str = "auto") -> Generator[Ours]:
-    with launched(runtime) as one:
+    with town() as netns, launched(runtime, netns=str(netns)) as one:
         ground = Ours(one)
-        asyncio.run(ground.sandbox.start(request("neighbour", "victim", ("/usr/bin/python3", "-c", NEIGHBOUR))))
+        secrets = {CANARY: base64.b64encode(CANARY.encode()).decode()}
+        neighbour = request("neighbour", "victim", ("/usr/bin/python3", "-c", NEIGHBOUR))
+        asyncio.run(ground.sandbox.start(replace(neighbour, network=NetworkRequest(), secrets=secrets)))
         yield ground
+
+
+@contextlib.contextmanager
+def town() -> Generator[Path]:
+    """Networks about the jobs (tests/netns.py), with servers that a probe could reach; the store's namespace."""
+    with store() as shop, contextlib.ExitStack() as open_now:
+        shop.world.run("ip", "addr", "add", f"{METADATA}/32", "dev", "lo")
+        for space, port in (
+            (shop.home, CANARY_PORT),
+            (shop.lan, CANARY_PORT),
+            *((shop.world, n) for n in (80, 90, 91)),
+        ):
+            open_now.enter_context(space.listening(port))
+        names = open_now.enter_context(shop.world.open(socket.SOCK_DGRAM))
+        names.bind(("0.0.0.0", 53))
+        names.settimeout(None)
+        threading.Thread(target=_echo, args=(names,), daemon=True).start()
+        yield shop.home.path
+
+
+def _echo(names: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # closed
+        while True:
+            names.sendto(*names.recvfrom(1500))

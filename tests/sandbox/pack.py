@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.sandbox.probes import verdict
 
 HERE = Path(__file__).parent / "probes"
-FILES = ("calls", "kernel", "snoop", "exhaust")
+FILES = ("calls", "kernel", "snoop", "disk", "network", "exhaust")
 ALONE = ("exhaust",)  # whose probes each have a job of their own; those of the others share one
 
 # The job has no tests/: the packages' names are put in place, and `verdict` first.

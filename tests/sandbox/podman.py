@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from tests.sandbox.grounds import NEIGHBOUR, Ran, plain
+from tests.sandbox.grounds import NEIGHBOUR, Ran, plain, town
 
 _LINKS = ("bin", "sbin", "lib", "lib64")
 
@@ -27,16 +27,15 @@ class Podman:
         ).stdout.strip()
 
     def start(self, name: str, command: tuple[str, ...], flags: tuple[str, ...]) -> None:
-        # No network: podman's own needs iptables of the host, and the probes of networks are for another day.
         # Limits of files and processes: this machine's root may not raise them, and podman's default is to raise.
         self._ask(
-            "run", "--detach", "--name", name, "--network", "none", "--log-driver", "k8s-file", *flags,
+            "run", "--detach", "--name", name, "--log-driver", "k8s-file", *flags,
             "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "-v", "/usr:/usr:ro",
             "-v", "/etc/ld.so.cache:/etc/ld.so.cache:ro", "-v", "/etc/alternatives:/etc/alternatives:ro",
             "probes", *command,
         )  # fmt: skip
 
-    def run(self, command: tuple[str, ...], seconds: float) -> Ran:
+    def run(self, command: tuple[str, ...], seconds: float, file: str) -> Ran:
         name = f"probe-{next(self.numbers)}"
         self.start(name, command, self.flags)
         try:
@@ -79,9 +78,13 @@ def _image(file: Path) -> None:
 @contextlib.contextmanager
 def podman(*flags: str) -> Generator[Podman]:
     """With storage of its own; `flags` are of the probes' containers, not of the neighbour."""
-    with tempfile.TemporaryDirectory(prefix="probes-podman-", dir="/var/tmp") as name:
-        base = ["podman", "--root", f"{name}/root", "--runroot", f"{name}/run", "--runtime", "runc",
-                "--cgroup-manager", "cgroupfs", "--events-backend", "file"]  # fmt: skip
+    with town() as netns, tempfile.TemporaryDirectory(prefix="probes-podman-", dir="/var/tmp") as name:
+        # Its bridge and its rules are made where they hurt nobody: in the test's own namespace, without our rules.
+        subprocess.run(["nsenter", f"--net={netns}", "nft", "flush", "ruleset"], check=True)
+        base = [
+            "nsenter", f"--net={netns}", "podman", "--root", f"{name}/root", "--runroot", f"{name}/run",
+            "--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "file",
+        ]  # fmt: skip
         ground = Podman(base, flags)
         _image(Path(name) / "image.tar")
         subprocess.run([*base, "import", f"{name}/image.tar", "probes"], check=True, capture_output=True)

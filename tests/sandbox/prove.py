@@ -117,7 +117,7 @@ class Proof:
 
     def _run(self, file: str, probes: list[Probe]) -> None:
         host, so_far = look(), self._beats(1)
-        ran = self.ground.run(pack.argv(file, [probe.name for probe in probes]), SECONDS)
+        ran = self.ground.run(pack.argv(file, [probe.name for probe in probes]), SECONDS, file)
         # One more, all of it after the run: the neighbour answers.
         ended = len(beats(self.ground.neighbour_said()))
         since = self._beats(ended + 2)

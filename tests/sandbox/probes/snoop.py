@@ -67,7 +67,7 @@ def _reads(name: str) -> Callable[[], str]:
         # Zeros for addresses is how the kernel itself hides them.
         if not begin.strip():
             raise Held("empty")
-        if re.fullmatch(rb"(0{16} [^\n]*\n)*[^\n]*", begin):
+        if begin.startswith(b"0" * 16) and re.fullmatch(rb"(0{16} [^\n]*\n)*[^\n]*", begin):
             raise Held("addresses are zeros")
         shown = " ".join(begin[:60].decode(errors="replace").split())
         return shown if shown.isprintable() else f"{len(begin)} bytes"

@@ -109,6 +109,8 @@ def judge(attempt: Callable[[], str]) -> str:
         line = f"held: {held}"
     except Measured as measured:
         line = f"measured: {measured}"
+    except TimeoutError:
+        line = "held: no answer"
     except OSError as error:
         word = "held" if error.errno in REFUSALS else "BROKEN"
         line = f"{word}: {errno.errorcode.get(error.errno or 0, '?')}"
