@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from agent.launcher import adopt, cgroup, execute, host, image, oci, plan, policy, seccomp
+from agent.launcher import adopt, cgroup, dump, execute, host, image, oci, plan, policy, seccomp
 from agent.launcher.firewall import Link
 from agent.launcher.image import Images
 from agent.launcher.layout import Host, Places
@@ -122,6 +122,7 @@ def _serve(options: _Options) -> int:
     rules = policy.read(Path(options.policy))
     places = options.places
     os.umask(0o022)
+    dump.never()
     _lock(places)
     found = _host(options, rules)
     execute.perform(plan.skeleton(places))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agent.launcher import cgroup, execute, idmap, interface, monitor, mounts, network, plan, storage
-from agent.launcher.layout import Host
+from agent.launcher.layout import Host, RunPlaces
 from agent.launcher.protocol import Usage
 from agent.launcher.record import Record
 
@@ -20,7 +20,7 @@ def now(host: Host, found: Record, wall_nano: Callable[[], int]) -> Record:
     if found.stage not in ("running", "held"):
         return found
     alive = same_boot(host, found) and found.monitor.alive()
-    code = exit_code(host.places.run(found.run).exit)  # after `alive`: conmon writes it, then ends
+    code = exit_code(_exit_file(host.places.run(found.run)))  # after `alive`: conmon writes it, then ends
     if code is None and alive:
         return found
     return _ended(host, found, code, wall_nano)
@@ -33,7 +33,7 @@ def _ended(host: Host, found: Record, code: int | None, wall_nano: Callable[[], 
             cgroup.kill(tree, tree.run(found.run))
         ended = wall_nano()
     else:
-        ended = here.exit.stat().st_mtime_ns
+        ended = _exit_file(here).stat().st_mtime_ns
     used = usage(host, replace(found, job=monitor.NOBODY))
     return replace(
         found,
@@ -56,10 +56,16 @@ def usage(host: Host, found: Record) -> Usage:
 
 
 def was_started(host: Host, found: Record) -> bool:
-    if exit_code(host.places.run(found.run).exit) is not None:
+    if exit_code(_exit_file(host.places.run(found.run))) is not None:
         return True
     _, said = monitor.command(plan.runtime_argv(host, "state", found.run))
     return '"status": "running"' in said
+
+
+def _exit_file(here: RunPlaces) -> Path:
+    """Of a run that an older launcher started, conmon writes it beside the record."""
+    old = here.directory / "persist" / "exit"
+    return old if old.parent.exists() else here.exit
 
 
 def exit_code(path: Path) -> int | None:

@@ -36,7 +36,7 @@ class Policy:
     max_memory_bytes: int = 1 << 50
     max_disk_bytes: int = 1 << 40  # of one job's /work
     max_image_bytes: int = 4 << 30  # of one image, unpacked
-    images: tuple[str, ...] = ("host",)
+    images: tuple[str, ...] = ("host", "oci")
     image_dir: Path = _IMAGE_DIR
     runtime: str = "auto"
     network: str = _NETWORK  # where runs' addresses are from; empty = no run has a network
@@ -68,7 +68,7 @@ def parse(raw: Mapping[str, Any], name: str) -> Policy:
         raise _wrong(name, unknown, f"unknown key; allowed: {', '.join(_KEYS)}")
     numbers = _numbers(raw, name)
     numbers["agent_uid"] = _agent_uid(raw, name)
-    images, runtime = raw.get("images", ["host"]), raw.get("runtime", "auto")
+    images, runtime = raw.get("images", ["host", "oci"]), raw.get("runtime", "auto")
     if not isinstance(images, list) or not all(image in ("host", "oci") for image in cast("list[object]", images)):
         raise _wrong(name, "images", 'must be a list of "host" (this machine\'s /usr) and "oci" (images by digest)')
     if not isinstance(runtime, str) or not (runtime in _RUNTIMES or runtime.startswith("/")):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from agent.launcher import cgroup, check, execute, fate, image, monitor, network, oci, plan, policy
+from agent.launcher import cgroup, check, dump, execute, fate, image, monitor, network, oci, plan, policy
 from agent.launcher.book import Book, boot_key
 from agent.launcher.fingerprint import fingerprint
 from agent.launcher.firewall import Link
@@ -173,6 +173,8 @@ class Runs:
             raise LauncherError("host", "no memory controller: add cgroup_enable=memory to the kernel's command line")
         if request.network and not facts.network:
             raise LauncherError("host", "runs can't have a network here; the launcher's log says why", "network")
+        if request.secrets:
+            dump.not_even_piped()
         return fingerprint(request, boot_key(self._host.places.key))
 
     def _known_or_gone(self, run: str, print_: str) -> Record | None:

@@ -70,8 +70,8 @@ def report(mine: Allowed, other: Allowed) -> str:
     stricter = sorted(other.always - mine.always - mine.sometimes)
     some = sorted(other.always & mine.sometimes)
     lines = [
-        f"ours allows {len(mine.always)} calls and {len(mine.sometimes)} with some arguments only; "
-        f"theirs {len(other.always)} and {len(other.sometimes)}",
+        f"ours allows {len(mine.always)} calls, and {len(mine.sometimes)} with some arguments only",
+        f"theirs allows {len(other.always)} calls, and {len(other.sometimes)} with some arguments only",
         f"refused by ours alone ({len(stricter)}): {' '.join(stricter)}",
         f"with some arguments by ours, with all by theirs ({len(some)}): {' '.join(some)}",
         f"allowed by ours alone, known ({len(known)}):",

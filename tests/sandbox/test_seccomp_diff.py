@@ -38,7 +38,10 @@ def test_ours_is_nowhere_looser_than_the_distributions_but_where_it_was_looked_a
 @needs_theirs
 @pytest.mark.parametrize(
     "name",
-    ["mount", "umount2", "unshare", "setns", "clone3", "keyctl", "pidfd_getfd", "ptrace", "process_vm_readv", "process_vm_writev"],
+    [
+        "mount", "umount2", "unshare", "setns", "clone3", "keyctl", "pidfd_getfd", "ptrace", "process_vm_readv",
+        "process_vm_writev",
+    ],
 )  # fmt: skip
 def test_what_the_distribution_allows_and_a_tenant_must_not_have_is_refused_by_ours(name: str) -> None:
     other = theirs(json.loads(THEIRS.read_text()))

@@ -79,3 +79,10 @@ def test_a_tree_is_removed_without_following_links(tmp_path: Path) -> None:
     fate.remove_tree(tmp_path / "gone")
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
     assert (tmp_path / "precious/file").exists()
+
+
+def test_a_run_of_an_older_launcher_has_its_exit_code_where_that_had_it_put(here: Host) -> None:
+    old = here.places.run("a").directory / "persist"
+    old.mkdir(parents=True)
+    (old / "exit").write_text("7")
+    assert fate.now(here, LIVE, lambda: 77).exit_code == 7
