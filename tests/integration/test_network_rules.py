@@ -121,6 +121,22 @@ def test_no_packet_leaves_with_anothers_address(made: Store) -> None:
         assert server.recvfrom(100)[1][0] == STORE_WAN
 
 
+def test_the_lan_cannot_pass_for_a_peer(made: Store) -> None:
+    """It knows the way to runs' addresses, and may write any sender on its packets."""
+    first, _ = made.add(1, reach(peers=True)), made.add(2, reach(peers=True))
+    with first.open(socket.SOCK_DGRAM) as server:
+        server.bind((made.address(1), 53))
+        server.settimeout(0.3)
+        with made.lan.open(socket.SOCK_RAW, protocol=socket.IPPROTO_RAW) as raw:
+            for source in (made.address(2), made.gateway(1), LAN):
+                raw.sendto(_packet(source, made.address(1)), (made.address(1), 53))
+        with pytest.raises(TimeoutError):
+            server.recv(100)
+        with made.space(2).open(socket.SOCK_RAW, protocol=socket.IPPROTO_RAW) as raw:  # the packet is a good one
+            raw.sendto(_packet(made.address(2), made.address(1)), (made.address(1), 53))
+            assert server.recv(100) == b"x"
+
+
 def test_ipv6_goes_nowhere(made: Store) -> None:
     run = made.add(1, reach(*EVERYTHING))
     assert "inet6" not in run.run("ip", "addr", "show", "dev", "eth0")
