@@ -1,6 +1,6 @@
 """Random histories of a whole box against the book: desired states, exits, crashes, reboots, trading hours, money.
 
-The world keeps what a disk and a launcher would keep. 150 histories with `./dev test`, 5,000 with EDGE_FUZZ=full.
+The world keeps what a disk and a launcher would keep. 60 histories with `./dev test`, 2,000 with EDGE_FUZZ=full.
 """
 
 import os
@@ -53,7 +53,7 @@ from agent.spec import (
 from agent.spec import HealthCheck as Check
 from tests.fakes.jobs import batch, service
 
-EXAMPLES = 5_000 if os.environ.get("EDGE_FUZZ") == "full" else 150
+EXAMPLES = 2_000 if os.environ.get("EDGE_FUZZ") == "full" else 60
 NANO = 1_000_000_000
 DIGEST = "sha256:" + "ab" * 32
 OPENED, CLOSED = Reserve(1000), Reserve(200)
@@ -85,14 +85,13 @@ SPECS = st.builds(
     st.sampled_from(JobKind), st.sampled_from(RestartMode), st.sampled_from([None, "app"]),
     st.sampled_from([None, Check(tcp_port=80)]),
 )  # fmt: skip
-DESIRED = st.lists(SPECS, max_size=5, unique_by=lambda spec: spec.id).map(tuple)
+DESIRED = st.lists(SPECS, min_size=1, max_size=5, unique_by=lambda spec: spec.id).map(tuple)
 ANY = st.integers(0, 7)
 MOVES = st.lists(
     st.one_of(
-        st.tuples(st.just("desire"), DESIRED),
-        st.tuples(st.just("answer"), ANY),
-        st.tuples(st.just("answer"), ANY),
-        st.tuples(st.just("exit"), st.tuples(ANY, st.sampled_from([0, 0, 1]))),
+        *[st.tuples(st.just("desire"), DESIRED)] * 3,
+        *[st.tuples(st.just("answer"), ANY)] * 6,
+        *[st.tuples(st.just("exit"), st.tuples(ANY, st.sampled_from([0, 0, 1])))] * 3,
         st.tuples(st.just("check"), st.tuples(ANY, st.booleans())),
         st.tuples(st.just("stop"), ANY),
         st.tuples(st.just("wait"), st.sampled_from([0.5, 3.0, 11.0, 60.0])),
@@ -103,7 +102,8 @@ MOVES = st.lists(
         st.tuples(st.just("die"), st.none()),
         st.tuples(st.just("reboot"), st.none()),
     ),
-    max_size=50,
+    min_size=30,
+    max_size=60,
 )
 
 

@@ -58,27 +58,34 @@ SPECS = st.builds(
     JobSpec,
     id=st.just(""),
     generation=st.just(1),
-    tenant=st.sampled_from(["acme", "bolt", "shop", "nobody"]),
+    tenant=st.sampled_from([*["acme", "bolt", "shop", "shop"] * 8, "nobody"]),
     kind=st.sampled_from(JobKind),
     image=st.just("host"),
     command=st.just(("/bin/true",)),
     limits=st.builds(
         Limits,
-        st.sampled_from([10, 100, 250, 500, 1000, 2000, 4000]),
-        st.sampled_from([4 << 20, 64 << 20, 256 << 20, 1 << 30]),
+        st.sampled_from([10, 100, 250, 500, 1000, 2000]),
+        st.sampled_from([4 << 20, 64 << 20, 256 << 20, 512 << 20]),
         disk_bytes=st.sampled_from([0, 0, 4 << 20, 1 << 30]),
     ),
     restart=st.just(RestartPolicy(RestartMode.NEVER)),
     priority=st.sampled_from([Priority.SPOT, Priority.SPOT, Priority.GUARANTEED, Priority.STORE]),
-    network=st.none() | NETWORKS,
+    network=st.sampled_from([False, True]).flatmap(lambda wanted: NETWORKS if wanted else st.none()),
     mqtt_topics=st.sampled_from([(), (), ("a",), ("a", "b")]),
 )
-QUOTAS = st.just(Quota(99, 99_000, 1 << 50, 1 << 50, 10**12, 1 << 50, 99, 99)) | st.builds(
+WIDE = Quota(99, 99_000, 1 << 50, 1 << 50, 10**12, 1 << 50, 99, 99)
+SCARCE = st.builds(
     Quota, st.integers(0, 5), scarce(4000), scarce(2 << 30), scarce(2 << 30), scarce(10**9), scarce(1000),
     st.integers(0, 3), st.integers(0, 3),
 )  # fmt: skip
-SPENDINGS = st.builds(Spending, st.sampled_from([0, 99, 100]), st.just(0), st.just(MONTH), st.sampled_from([0, 0, 999]))
-RESERVES = st.builds(Reserve, scarce(3000), scarce(1 << 30), scarce(1 << 30))
+QUOTAS = st.sampled_from([True, True, True, False]).flatmap(lambda wide: st.just(WIDE) if wide else SCARCE)
+SPENDINGS = st.builds(
+    Spending, st.sampled_from([*[0, 99] * 4, 100]), st.just(0), st.just(MONTH), st.sampled_from([0, 0, 0, 999])
+)
+RESERVES = st.builds(Reserve, scarce(1500), scarce(1 << 29), scarce(1 << 29))
+
+
+MOSTLY = st.sampled_from([True] * 19 + [False])
 
 
 @st.composite
@@ -92,14 +99,14 @@ def boxes(draw: st.DrawFn) -> Capacity:
     return Capacity(
         cpu_milli=draw(st.sampled_from([1000, 4000, 8000])),
         memory_bytes=draw(st.sampled_from([512 << 20, 4 << 30])),
-        memory_controller=draw(st.integers(0, 19)) > 0,
-        disk_bytes=draw(st.sampled_from([0, 1 << 30, 8 << 30])),
-        runs=draw(st.sampled_from([2, 64])),
-        network=draw(st.booleans()),
+        memory_controller=draw(MOSTLY),
+        disk_bytes=draw(st.sampled_from([0, 1 << 30, 8 << 30, 8 << 30])),
+        runs=draw(st.sampled_from([3, 64, 64])),
+        network=draw(MOSTLY),
         reserve=one,
         largest=largest,
         month=MONTH,
-        spool_takes=draw(st.integers(0, 19)) > 0,
+        spool_takes=draw(MOSTLY),
     )
 
 
