@@ -12,7 +12,7 @@ import pytest
 
 from agent.errors import AwayError, RefusedError
 from tests import registry as reg
-from tests.integration.image_parts import MIB, Store, assert_whole, noise
+from tests.integration.image_parts import MIB, SMALL, Store, assert_whole, noise
 from tests.registry import image, layer
 from tests.stack import until
 
@@ -56,6 +56,15 @@ class EndlessManifest(Stall):
         while not writer.is_closing():
             writer.write(b" " * MIB)
             await writer.drain()
+
+
+class OtherManifest(Stall):
+    """Sends a good manifest, but not the one it was asked for."""
+
+    async def manifest(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        other = SMALL.blobs[SMALL.digest]
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {reg.OCI_MANIFEST}\r\nContent-Length: {len(other)}\r\n\r\n"
+        writer.write(head.encode() + other)
 
 
 class hostile:  # noqa: N801  a context manager
@@ -113,6 +122,14 @@ async def test_a_registry_that_never_stops_sending_fills_no_disk(tmp_path: Path,
                 await store.fetch(reference)
             done.set()
         assert most < 8 * MIB
+        assert store.here() == set()
+
+
+async def test_another_manifest_than_was_pinned_is_refused_at_once(tmp_path: Path) -> None:
+    async with hostile(OtherManifest()) as (host, reference):
+        store = Store(tmp_path, host)
+        with pytest.raises(RefusedError, match=f"hashes to {SMALL.digest}"):
+            await store.fetch(reference)
         assert store.here() == set()
 
 
