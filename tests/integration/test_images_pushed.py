@@ -76,27 +76,6 @@ async def test_a_pushed_archive_goes_on_where_it_was_after_restarts(tmp_path: Pa
     assert list((store.state_dir / "images/uploads").iterdir()) == []
 
 
-async def test_pieces_out_of_order_or_too_many_are_refused(tmp_path: Path) -> None:
-    store = Store(tmp_path, max_image_bytes=1000)
-    name = bytes(32)
-    put = store.artifacts.put
-    assert await put(name, 100, 0, b"12345") == (5, "")
-    for total, offset, data, reason in (
-        (100, 0, b"12345", "5 bytes have arrived"),
-        (100, 6, b"1", "5 bytes have arrived"),
-        (100, 5, bytes(96), "beyond"),
-        (4, 5, b"", "more than 4"),
-        (1001, 5, b"", "max_image_bytes"),
-        (0, 0, b"", "max_image_bytes"),
-        (100, 5, bytes(128 * 1024 + 1), "a piece has at most"),
-    ):
-        with pytest.raises(RefusedError, match=reason):
-            await put(name, total, offset, data)
-    with pytest.raises(RefusedError, match="32 bytes"):
-        await put(b"short", 100, 0, b"")
-    assert await put(name, 100, 5, b"6") == (6, "")
-
-
 @pytest.mark.parametrize(
     ("content", "reason"), [(b"no tar at all" * 100, "no OCI archive"), (None, "does not have the sha256")]
 )
