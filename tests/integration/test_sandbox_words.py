@@ -2,6 +2,7 @@ import asyncio
 import base64
 import itertools
 import os
+import re
 import select
 import statistics
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import RefusedError
+from agent.launcher.monitor import process
 from agent.sandbox import Checked, CheckRequest, JobRequest, NetworkRequest, RunState, Sandbox
 from tests.launched import Launched, launched
 
@@ -27,7 +29,7 @@ _count = itertools.count(1)
 
 @pytest.fixture(params=["runc", "crun"], scope="module")
 def launcher(request: pytest.FixtureRequest) -> Iterator[Launched]:
-    with launched(request.param, extra_policy="network = false\n") as one:
+    with launched(request.param, extra_policy='network = false\nimages = ["host"]\n') as one:
         yield one
 
 
@@ -114,7 +116,12 @@ async def test_a_held_run_outlives_the_launcher_and_can_be_let_go(sandbox: Sandb
 async def test_a_held_run_whose_monitor_died_is_made_anew(sandbox: Sandbox, launcher: Launched) -> None:
     request = job("echo begun")
     held = await sandbox.hold(request)
-    os.kill(int((launcher.directory / "run/live" / request.run / "monitor.pid").read_text()), 9)
+    monitor = process(int((launcher.directory / "run/live" / request.run / "monitor.pid").read_text()))
+    os.kill(monitor.pid, 9)
+    for _ in range(500):
+        if not monitor.alive():
+            break
+        await asyncio.sleep(0.01)
     started = await sandbox.start(request)
     assert started.pid != held.pid
     await over(sandbox, request.run)
@@ -138,6 +145,7 @@ async def test_secrets_are_the_jobs_alone_and_nowhere_else(sandbox: Sandbox, lau
         line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(launcher.directory) in line
     ]
     assert mounted == []  # only the job has it
+    assert re.search(r"Max core file size +0 +0 ", Path(f"/proc/{launcher.pid}/limits").read_text())
     encoded = request.secrets["TOKEN"]
     found = subprocess.run(
         ["grep", "-rlE", f"{word}|{encoded}", str(launcher.directory), "--exclude-dir=logs"],
@@ -236,7 +244,7 @@ async def test_open_files_are_bounded_by_the_request(sandbox: Sandbox) -> None:
 async def test_what_root_does_not_allow_is_refused(sandbox: Sandbox) -> None:
     with pytest.raises(RefusedError, match="network: none on this machine"):
         await sandbox.start(job("true", network=NetworkRequest()))
-    with pytest.raises(RefusedError, match="image: one of host"):
+    with pytest.raises(RefusedError, match="image: one of host on"):
         await sandbox.start(job("true", image="sha256:" + "a" * 64))
 
 
