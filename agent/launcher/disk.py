@@ -14,6 +14,7 @@ from agent.launcher.protocol import MIB, DiskState, JobRequest, LauncherError
 from agent.launcher.storage import LimitDevice, MakeDisk, MountFile, Step
 
 _MKFS, _E2FSCK, _RESIZE = "/usr/sbin/mkfs.ext4", "/usr/sbin/e2fsck", "/usr/sbin/resize2fs"
+_NO_IO = "io_bytes_per_second: this machine's cgroups have no io controller"
 _TOOL_SECONDS = 600.0
 _CORRECTED = 3  # e2fsck(8): 1 errors corrected, 2 and the system should be rebooted
 # ext4's superblock, at byte 1024 (docs.kernel.org, "ext4 Data Structures and Algorithms"): s_blocks_count_lo,
@@ -48,12 +49,14 @@ def attach(request: JobRequest, slot: int, host: layout.Host) -> Plan:
 
 
 def limit(request: JobRequest, host: layout.Host) -> Plan:
-    """Once the sandbox is created (its cgroup is there), before `detach`."""
+    """Once the sandbox is created (its cgroup is there), before `detach`. Raises LauncherError(host)."""
     if not request.disk_bytes or not request.io_bytes_per_second:
         return ()
     tree = host.tree
     if tree.kind == "v2":
         files: tuple[Path, ...] = (tree.at("", tree.job(request.run)) / "io.max",)
+    elif "blkio" not in dict(tree.mounts):
+        raise LauncherError("host", _NO_IO, "io_bytes_per_second")
     else:
         group = tree.at("blkio", tree.job(request.run))
         files = tuple(group / f"blkio.throttle.{way}_bps_device" for way in ("read", "write"))
@@ -119,8 +122,7 @@ def _limit(path: Path, text: str) -> None:
     try:
         path.write_text(text)
     except FileNotFoundError as error:
-        message = "io_bytes_per_second: this machine's cgroups have no io controller"
-        raise LauncherError("host", message, "io_bytes_per_second") from error
+        raise LauncherError("host", _NO_IO, "io_bytes_per_second") from error
 
 
 def _make(path: Path, size: int) -> None:
