@@ -51,7 +51,7 @@ def usage(host: Host, found: Record) -> Usage:
     link = found.link()
     received = sent = 0
     if link and same_boot(host, found):
-        received, sent = interface.counters(link, found.job.pid if found.job.alive() else 0, host)
+        received, sent = interface.counters(link, found.job, host)
     return replace(counted, disk_bytes=found.disk_bytes, network_receive_bytes=received, network_transmit_bytes=sent)
 
 

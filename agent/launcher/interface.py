@@ -5,6 +5,7 @@ from pathlib import Path
 from agent.launcher import firewall, monitor, network
 from agent.launcher.firewall import Link
 from agent.launcher.layout import Host
+from agent.launcher.monitor import Process
 from agent.launcher.protocol import LauncherError, NetworkRequest
 
 _NSENTER, _UNSHARE = "/usr/bin/nsenter", "/usr/bin/unshare"
@@ -38,18 +39,18 @@ def unavailable(cidr: str, netns: Path) -> str:
     return ""
 
 
-def counters(link: Link, pid: int, host: Host, proc: Path = Path("/proc")) -> tuple[int, int]:
+def counters(link: Link, job: Process, host: Host, proc: Path = Path("/proc")) -> tuple[int, int]:
     """Bytes (received, sent) as the run sees it, with the headers of their frames (14 bytes each), since it began.
 
-    `pid` is the run's init, which the caller holds on to; 0 when it is gone: then our end of the link tells. (0, 0)
-    when that is gone too. Never from nftables: a packet that the rate's queue drops is offered, and counted, again.
+    Read beside `job`, the run's init, while it lives; then our end of the link tells, and (0, 0) when that is gone too.
+    Never from nftables: a packet that the rate's queue drops is offered, and counted, again.
     """
-    if pid:
+    if job.alive():
         try:
-            found = _bytes((proc / str(pid) / "net/dev").read_text(), "eth0")
+            found = _bytes((proc / str(job.pid) / "net/dev").read_text(), "eth0")
         except OSError:  # it ended meanwhile
             found = None
-        if found is not None:
+        if found is not None and job.alive():  # else the number may have been another process's, with another eth0
             return found
     if host.netns is None:
         return 0, 0

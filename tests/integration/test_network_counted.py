@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.launcher import interface
+from agent.launcher import interface, monitor
+from agent.launcher.monitor import NOBODY
 from agent.launcher.protocol import Destination, NetworkRequest, Reach
 from tests.netns import WORLD, Space, Store, store
 
@@ -62,9 +63,9 @@ def test_the_rate_is_what_was_asked_and_the_bill_what_was_sent(made: Store, upwa
     link = made.link(1)
     ours, theirs = _connected(run, made.world)
     with ours, theirs:
-        before = interface.counters(link, 0, made.host)
+        before = interface.counters(link, NOBODY, made.host)
         seconds = _seconds(*((ours, theirs) if upwards else (theirs, ours)))
-        after = interface.counters(link, 0, made.host)
+        after = interface.counters(link, NOBODY, made.host)
     assert PAYLOAD_BYTES * 8 / seconds == pytest.approx(BITS_PER_SECOND, rel=0.15)
     received, sent = (now - then for now, then in zip(after, before, strict=True))
     payload, acknowledgements = (sent, received) if upwards else (received, sent)
@@ -85,11 +86,12 @@ def test_the_bill_is_the_same_from_both_ends_of_the_link(made: Store) -> None:
         try:
             assert process.stdout is not None
             process.stdout.read(1)  # it is in the namespace, as a job's init is
-            assert interface.counters(link, process.pid, made.host) == interface.counters(link, 0, made.host)
+            inside = interface.counters(link, monitor.process(process.pid), made.host)
+            assert inside == interface.counters(link, NOBODY, made.host)
         finally:
             process.kill()
     made.remove(1)
-    assert interface.counters(link, 0, made.host) == (0, 0)
+    assert interface.counters(link, NOBODY, made.host) == (0, 0)
 
 
 def test_a_run_that_says_nothing_pays_nothing(made: Store) -> None:
@@ -100,7 +102,7 @@ def test_a_run_that_says_nothing_pays_nothing(made: Store) -> None:
         for target in (("224.0.0.251", 5353), (made.address(1), 9)):
             with pytest.raises(PermissionError):  # dropped on its way out
                 host.sendto(b"hello", target)
-    assert interface.counters(made.link(1), 0, made.host) == (0, 0)
+    assert interface.counters(made.link(1), NOBODY, made.host) == (0, 0)
 
 
 def test_a_host_where_networks_work_says_so(made: Store) -> None:

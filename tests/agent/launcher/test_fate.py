@@ -38,7 +38,7 @@ def test_a_held_run_whose_monitor_is_gone_is_lost_without_having_begun(here: Hos
 
 
 def test_the_last_usage_is_kept_with_disk_and_network(here: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interface, "counters", lambda link, pid, host: (3, 4) if not pid else (0, 0))
+    monkeypatch.setattr(interface, "counters", lambda link, job, host: (0, 0) if job.alive() else (3, 4))
     here.places.run("a").exit.write_text("0")
     found = fate.now(here, replace(LIVE, network=NetworkRequest(), job_name="a"), lambda: 77)
     assert found.usage == Usage(0, 0, 0, 0, 0, disk_bytes=9, network_receive_bytes=3, network_transmit_bytes=4)

@@ -1,3 +1,5 @@
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -5,6 +7,7 @@ import pytest
 from agent.launcher import interface, monitor
 from agent.launcher.firewall import Link
 from agent.launcher.layout import Host, Places, Tree
+from agent.launcher.monitor import NOBODY, Process
 from agent.launcher.protocol import HostFacts, LauncherError, NetworkRequest
 
 HEADER = """Inter-|   Receive                            |  Transmit
@@ -35,31 +38,37 @@ class Says:
         return self.answers.pop(0)
 
 
+def beside(proc: Path, text: str) -> Process:
+    """A process that lives, and what its network is said to be."""
+    job = monitor.process(os.getpid())
+    (proc / f"{job.pid}/net").mkdir(parents=True)
+    (proc / f"{job.pid}/net/dev").write_text(HEADER + text)
+    return job
+
+
 def test_bytes_are_read_inside_while_the_job_lives(tmp_path: Path) -> None:
-    (tmp_path / "17/net").mkdir(parents=True)
-    (tmp_path / "17/net/dev").write_text(HEADER + "  eth0:    5000  4 0 0 0 0 0 0 700 5 0 0 0 0 0 0\n")
-    assert interface.counters(LINK, 17, host(None), tmp_path) == (5000, 700)
+    job = beside(tmp_path, "  eth0:    5000  4 0 0 0 0 0 0 700 5 0 0 0 0 0 0\n")
+    assert interface.counters(LINK, job, host(None), tmp_path) == (5000, 700)
 
 
-@pytest.mark.parametrize("pid", [0, 17])
-def test_bytes_are_read_outside_when_it_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pid: int) -> None:
+@pytest.mark.parametrize("how", ["gone", "reused", "other namespace"])
+def test_bytes_are_read_outside_when_it_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """Also when another process has its number now: with an eth0 of its own, the store's perhaps."""
+    job = beside(tmp_path, "" if how == "other namespace" else "  eth0: 9999999 4 0 0 0 0 0 0 9999999 5 0 0 0 0 0 0\n")
+    job = {"gone": NOBODY, "reused": replace(job, start_ticks=job.start_ticks - 1), "other namespace": job}[how]
     says = Says((0, "  ej-5:700 5 0 0 0 0 0 0 5000 4 0 0 0 0 0 0"))
     monkeypatch.setattr(monitor, "command", says)
-    assert interface.counters(LINK, pid, host(Path("/ns")), tmp_path) == (5000, 700)
+    assert interface.counters(LINK, job, host(Path("/ns")), tmp_path) == (5000, 700)
     assert says.ran[0][:3] == ("/usr/bin/nsenter", "--net=/ns", "--")
 
 
-def test_a_reused_pid_without_such_an_interface_is_not_believed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "17/net").mkdir(parents=True)
-    (tmp_path / "17/net/dev").write_text(HEADER)
+def test_when_the_link_is_gone_too_there_is_nothing_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitor, "command", Says((1, "")))
-    assert interface.counters(LINK, 17, host(Path("/ns")), tmp_path) == (0, 0)
+    assert interface.counters(LINK, NOBODY, host(Path("/ns"))) == (0, 0)
 
 
-def test_without_any_network_nothing_was_sent(tmp_path: Path) -> None:
-    assert interface.counters(LINK, 0, host(None), tmp_path) == (0, 0)
+def test_without_any_network_nothing_was_sent() -> None:
+    assert interface.counters(LINK, NOBODY, host(None)) == (0, 0)
 
 
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
