@@ -178,8 +178,8 @@ class Images:
         if about is None:
             raise LauncherError("not-found", f"image {image} is not unpacked here", "image")
         os.utime(self._record(image))
-        config = dict(about["config"])
-        return ImageConfig(**{**config, "command": tuple(config["command"])})
+        config: dict[str, Any] = about["config"]
+        return ImageConfig(**(config | {"command": tuple(config["command"])}))
 
     def remove(self, image: str) -> None:
         """The caller knows that no run uses it. Raises LauncherError(not-found or conflict)."""

@@ -134,20 +134,21 @@ def read_config(data: bytes, machine: str, layers: int) -> Author:
         made = f"{shown(raw.get('os'))}/{shown(raw.get('architecture'))}"
         raise ImageError(f"is for {made}, this machine is linux/{wanted}")
     rootfs = raw.get("rootfs")
-    ids = cast("dict[str, Any]", rootfs).get("diff_ids") if isinstance(rootfs, dict) else None
-    if not isinstance(ids, list) or not all(isinstance(one, str) and _DIGEST.fullmatch(one) for one in ids):
+    fields: Mapping[str, Any] = cast("dict[str, Any]", rootfs) if isinstance(rootfs, dict) else {}
+    ids = _words(fields, "diff_ids")
+    if not ids or not all(map(_DIGEST.fullmatch, ids)):
         raise ImageError("its config names no layers by sha256")
     if len(ids) != layers:
         raise ImageError(f"its config names {len(ids)} layers, its manifest {layers}")
     inner = raw.get("config")
-    fields: Mapping[str, Any] = cast("dict[str, Any]", inner) if isinstance(inner, dict) else {}
+    fields = cast("dict[str, Any]", inner) if isinstance(inner, dict) else {}
     command = (*_words(fields, "Entrypoint"), *_words(fields, "Cmd"))
     if len(command) > _WORDS or sum(len(word.encode()) for word in command) > _WORDS_BYTES:
         raise ImageError(f"its command has more than {_WORDS} words or {_WORDS_BYTES} bytes")
     cwd = _text(fields, "WorkingDir") or "/"
     if not cwd.startswith("/") or len(cwd) > 1024 or not cwd.isprintable() or ".." in cwd.split("/"):
         raise ImageError(f"its WorkingDir is {shown(cwd)}; it must be an absolute path without ..")
-    return Author(tuple(cast("list[str]", ids)), command, _env(fields), cwd, _text(fields, "User"))
+    return Author(ids, command, _env(fields), cwd, _text(fields, "User"))
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:
@@ -159,9 +160,14 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
 
 def _words(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
     value = fields.get(name) or []
-    if not isinstance(value, list) or not all(isinstance(one, str) and _plain(one) for one in value):
+    if not isinstance(value, list):
         raise ImageError(f"its {name} is not a list of words")
-    return tuple(cast("list[str]", value))
+    words: list[str] = []
+    for one in cast("list[object]", value):
+        if not isinstance(one, str) or not _plain(one):
+            raise ImageError(f"its {name} is not a list of words")
+        words.append(one)
+    return tuple(words)
 
 
 def _env(fields: Mapping[str, Any]) -> dict[str, str]:
