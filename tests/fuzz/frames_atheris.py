@@ -1,4 +1,4 @@
-"""Packets by a fuzzer that follows the code's coverage, from sound ones: python -m tests.fuzz.frames_atheris -runs=N."""
+"""Packets by a fuzzer that follows the coverage, from sound ones: python -m tests.fuzz.frames_atheris -runs=N."""
 
 import json
 import sys
