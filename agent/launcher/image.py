@@ -179,7 +179,8 @@ class Images:
             raise LauncherError("not-found", f"image {image} is not unpacked here", "image")
         os.utime(self._record(image))
         config: dict[str, Any] = about["config"]
-        return ImageConfig(**(config | {"command": tuple(config["command"])}))
+        config["command"] = tuple(config["command"])
+        return ImageConfig(**config)
 
     def remove(self, image: str) -> None:
         """The caller knows that no run uses it. Raises LauncherError(not-found or conflict)."""

@@ -159,7 +159,9 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
 
 
 def _words(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    value = fields.get(name) or []
+    value: object = fields.get(name) or ()
+    if value == ():
+        return ()
     if not isinstance(value, list):
         raise ImageError(f"its {name} is not a list of words")
     words: list[str] = []
