@@ -20,8 +20,8 @@ async def sign(text):
     return b"certificate", b"signature"
 
 
-def jobs_service(config, directory, sandbox, record, *, images=None, unseal=no_secrets, node_name="store-7"):
+def jobs_service(config, directory, sandbox, record, *, images=None, unseal=no_secrets, clock=None):
     return JobsService(
-        config, directory, sandbox, record, system_clock(),
-        images=images or NoImages(), unseal=unseal, sign=sign, node_name=node_name,
+        config, directory, sandbox, record, clock or system_clock(),
+        images=images or NoImages(), unseal=unseal, sign=sign, node_name="store-7",
     )  # fmt: skip
