@@ -148,7 +148,7 @@ def town() -> Generator[Path]:
         ):
             open_now.enter_context(space.listening(port))
         names = open_now.enter_context(shop.world.open(socket.SOCK_DGRAM))
-        names.bind(("0.0.0.0", 53))
+        names.bind((WORLD, 53))  # an answer has to come from where it was asked
         names.settimeout(None)
         threading.Thread(target=_echo, args=(names,), daemon=True).start()
         yield shop.home.path

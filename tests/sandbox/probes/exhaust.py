@@ -190,14 +190,14 @@ def fill_all_tmpfs() -> str:
     return _in_child(take)
 
 
-@probe("exhaust", "inodes: empty files in /tmp, /work and /dev/shm (cap 120,000)")
+@probe("exhaust", "inodes: empty files in /tmp, /work and /dev/shm (cap 60,000)")
 def inode_fill() -> str:
     def take(progress: Callable[[str], None]) -> str:
         made = 0
         for folder in ("/tmp", "/work", "/dev/shm"):
             try:
                 os.makedirs(f"{folder}/inodes")
-                for number in range(40_000):
+                for number in range(20_000):
                     os.close(os.open(f"{folder}/inodes/{number}", os.O_CREAT | os.O_WRONLY))
                     made += 1
                     if made % 1000 == 0:
@@ -205,7 +205,7 @@ def inode_fill() -> str:
             except OSError as error:
                 if error.errno not in _FULL:
                     raise
-        if made < 120_000:
+        if made < 60_000:
             raise OSError(errno.ENOSPC, "full")
         return f"{made} files"
 
