@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -240,11 +241,13 @@ def _talks(one: socket.socket, other: socket.socket) -> None:
 
 def test_a_run_cannot_fill_the_hosts_table_of_connections(made: Store) -> None:
     run = made.add(1, reach(Destination("0.0.0.0/0", 9, "udp")))
+    begin = time.monotonic()
     with run.open(socket.SOCK_DGRAM) as client:
         for number in range(4000):
             client.sendto(b"x", (f"198.51.{100 + number // 250}.{number % 250 + 1}", 9))
     tracked = int(made.home.run("sysctl", "-n", "net.netfilter.nf_conntrack_count"))
-    assert tracked < 600  # a burst of 200, then 100 a second
+    seconds = time.monotonic() - begin
+    assert 200 <= tracked < 200 + 100 * seconds + 100  # a burst, then so many a second; others of this module
 
 
 def test_the_rules_of_live_runs_outlive_a_new_launcher(made: Store) -> None:
