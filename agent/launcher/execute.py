@@ -56,8 +56,9 @@ def _perform(operation: Operation) -> None:
             _run(argv, stdin, why or argv[0], may_fail=may_fail)
         case MakeDisk() | MountFile() | LimitDevice():
             disk.perform(operation)
-        case StartJob(argv):
-            _run(argv, "", "the runtime could not start the job", may_fail=False)
+        case StartJob(argv, gate):
+            if gate is None or not monitor.open_gate(gate):
+                _run(argv, "", "the runtime could not start the job", may_fail=False)
         case StartMonitor():
             raise TypeError("perform takes this one")
 

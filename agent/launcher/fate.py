@@ -58,6 +58,8 @@ def usage(host: Host, found: Record) -> Usage:
 def was_started(host: Host, found: Record) -> bool:
     if exit_code(_exit_file(host.places.run(found.run))) is not None:
         return True
+    if monitor.executes(found.job, host.init):  # also when a crash came before the runtime could know
+        return True
     _, said = monitor.command(plan.runtime_argv(host, "state", found.run))
     return '"status": "running"' in said
 

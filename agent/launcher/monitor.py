@@ -17,6 +17,7 @@ from agent.launcher.protocol import LauncherError
 
 _CREATE_SECONDS = 60.0
 _COMMAND_SECONDS = 30.0
+_GATE_SECONDS = 2.0
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 # Python ignores these; a job must meet them as every program expects.
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
@@ -83,6 +84,14 @@ def is_in(wanted: Process, group: str) -> bool:
         return False
     paths = (line.split(":", 2)[2] for line in text.splitlines())
     return any(path == group or path.startswith(f"{group}/") for path in paths) and wanted.alive()
+
+
+def executes(wanted: Process, program: Path) -> bool:
+    """Whether that is the file which it was last made to execute, by the last part of its name."""
+    try:
+        return Path(f"/proc/{wanted.pid}/exe").readlink().name == program.name and wanted.alive()
+    except OSError:
+        return False
 
 
 def same_file(*paths: Path | str) -> bool:
@@ -190,6 +199,24 @@ def create(argv: tuple[str, ...], cgroups: tuple[Path, ...], pid_file: Path) -> 
         for fd in (sync_read, sync_write, start_theirs, start_ours):
             if fd >= 0:
                 os.close(fd)
+
+
+def open_gate(fifo: Path) -> bool:
+    """As `runc start` (libcontainer, container_linux.go, exec): read what the created init writes before its program.
+
+    False when it can't be done so: nothing was started then, or the runtime itself will say what is wrong.
+    """
+    try:
+        fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fifo.unlink(missing_ok=True)  # runc knows by it whether the job was started; with the opening, it was
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        return bool(poll.poll(_GATE_SECONDS * 1000)) and bool(os.read(fd, 16))
+    finally:
+        os.close(fd)
 
 
 def _pipe() -> tuple[int, int]:

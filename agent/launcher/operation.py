@@ -75,10 +75,16 @@ class StartMonitor:
 
 @dataclass(frozen=True, slots=True)
 class StartJob:
+    """`gate` is the FIFO that a created sandbox of runc waits at: who reads it has done what `runc start` does.
+
+    Without one, or when it isn't there, `argv` is run.
+    """
+
     argv: tuple[str, ...]
+    gate: Path | None = None
 
     def describe(self) -> str:
-        return f"start: {' '.join(self.argv)}"
+        return f"start: {f'read {self.gate}, or ' if self.gate else ''}{' '.join(self.argv)}"
 
 
 @dataclass(frozen=True, slots=True)

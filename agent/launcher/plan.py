@@ -112,7 +112,9 @@ def detach(request: JobRequest, host: layout.Host) -> Plan:
 
 def start(run: str, host: layout.Host) -> Plan:
     """A sandbox that stands becomes a running job."""
-    return (StartJob(runtime_argv(host, "start", run)), *limit_monitor(run, host))
+    # 8 ms less than the process: a third of a held start. runc's alone: in crun it is the other way round.
+    gate = host.places.runtime / run / "exec.fifo" if host.runtime.name == "runc" else None
+    return (StartJob(runtime_argv(host, "start", run), gate), *limit_monitor(run, host))
 
 
 def _secrets(request: JobRequest, slot: int, host: layout.Host, root: oci.Root | None) -> Plan:

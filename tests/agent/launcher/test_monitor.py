@@ -164,3 +164,25 @@ def test_one_file_has_many_names(tmp_path: Path) -> None:
     assert not monitor.same_file(tmp_path / "a", tmp_path)
     assert not monitor.same_file(tmp_path / "a", tmp_path / "none")
     assert monitor.same_file("/proc/self/ns/net", f"/proc/{os.getpid()}/ns/net")
+
+
+def test_a_gate_is_read_once_and_then_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = tmp_path / "exec.fifo"
+    assert not monitor.open_gate(gate)
+    os.mkfifo(gate)
+    held = os.open(gate, os.O_PATH)  # as a created init does: it need not find the name again
+    with subprocess.Popen(["/bin/sh", "-c", f"printf 0 >/proc/self/fd/{held}"], pass_fds=(held,)) as waiting:
+        os.close(held)
+        assert monitor.open_gate(gate)
+    assert waiting.returncode == 0
+    assert not gate.exists()
+    os.mkfifo(gate)
+    monkeypatch.setattr(monitor, "_GATE_SECONDS", 0.05)
+    assert not monitor.open_gate(gate)  # nobody is there to be started
+
+
+def test_what_a_process_executes_is_known_by_its_file() -> None:
+    me = monitor.process(os.getpid())
+    assert monitor.executes(me, Path("/elsewhere") / Path("/proc/self/exe").readlink().name)
+    assert not monitor.executes(me, Path("/usr/bin/catatonit"))
+    assert not monitor.executes(NOBODY, Path("/usr/bin/catatonit"))

@@ -123,3 +123,12 @@ def test_what_is_attached_to_a_run_is_there_before_its_sandbox_and_let_go_after(
 def test_the_monitor_may_not_keep_the_disk_busy() -> None:
     limits = [step.text for step in plan.start("a.1", replace(host(), state_device="8:0")) if hasattr(step, "text")]
     assert limits == ["10000 100000", "8:0 rbps=1048576 wbps=1048576"]
+
+
+def test_only_runc_is_started_without_a_process() -> None:
+    runc = replace(host(), runtime=Path("/usr/sbin/runc"))
+    gates = [plan.start("a.1", here)[0] for here in (runc, host())]
+    assert [step.gate for step in gates if isinstance(step, operation.StartJob)] == [
+        Path("/run/edge-launcher/runtime/a.1/exec.fifo"),
+        None,
+    ]
