@@ -36,7 +36,8 @@ def _processes(cgroup: str) -> Iterator[str]:
         fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
         if fields["State"].startswith("Z"):
             continue
-        if f"/{cgroup}/" in groups or int(fields["Uid"].split()[0]) in UIDS:
+        stray = int(fields["Uid"].split()[0]) in UIDS and "/run-" not in groups  # not another launcher's
+        if f"/{cgroup}/" in groups or stray:
             yield f"process {path.name} {name}"
 
 
