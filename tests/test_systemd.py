@@ -87,6 +87,11 @@ def test_the_launcher_reaches_this_machines_network_by_a_file_that_it_holds() ->
     assert "/proc/1/ns/net" in unit["ExecStartPre"][0]
 
 
+def test_loop_devices_are_known_to_the_kernel_before_the_launcher_is_allowed_them() -> None:
+    assert "block-loop rw" in directives("edge-launcher.service")["DeviceAllow"]
+    assert "loop" in (SYSTEMD / "modules.conf").read_text().splitlines()
+
+
 def test_jobs_have_a_cgroup_that_is_not_the_launchers() -> None:
     assert "Delegate" in directives("edge-jobs.service")
     unit = directives("edge-launcher.service")
@@ -183,7 +188,7 @@ def machine(tmp_path: Path) -> Path:
     """The root of another machine, with the packages that install asks for."""
     root = tmp_path / "root"
     (root / "usr/bin").mkdir(parents=True)
-    for name in ("mosquitto", "conmon", "catatonit", "crun"):
+    for name in ("mosquitto", "conmon", "catatonit", "crun", "nft", "tc", "mkfs.ext4", "skopeo", "umoci"):
         (root / "usr/bin" / name).touch()
     units = root / "usr/lib/systemd/system"
     units.mkdir(parents=True)
@@ -252,7 +257,8 @@ def test_missing_packages_are_named_before_anything_is_touched(tmp_path: Path) -
     root.mkdir()
     done = install(root, make_wheelhouse(tmp_path / "wheels", "1.0.0"))
     assert done.returncode == 1
-    assert "apt-get install mosquitto conmon catatonit crun" in done.stderr
+    packages = "mosquitto conmon catatonit nftables iproute2 e2fsprogs skopeo umoci crun"
+    assert f"apt-get install {packages}\n" in done.stderr
     assert list(root.iterdir()) == []
 
 

@@ -27,6 +27,11 @@ PACKAGES = (
     "crun",
     "conmon",
     "catatonit",
+    "nftables",
+    "e2fsprogs",
+    "skopeo",
+    "umoci",
+    "apparmor",
     "openssh-server",
     "busybox-static",
 )
@@ -76,7 +81,7 @@ SERVICES_OFF = (
 
 HOSTNAME = "store-pc"
 PASSWORD = "hil"  # of root on the serial console of a board that only loopback reaches
-DISK_BYTES = 4 << 30
+DISK_BYTES = 8 << 30
 
 
 def digest(*parts: str | Path) -> str:
