@@ -150,18 +150,36 @@ def test_an_image_comes_and_goes(shop: Store) -> None:
     assert shop.images.ask("sha256:" + "0" * 64).state == "absent"
 
 
-@pytest.mark.parametrize("part", range(8))
-def test_killed_at_any_moment_there_is_no_image_or_a_whole_one(shop: Store, part: int) -> None:
+MOMENTS = {
+    "ordered": "lock",
+    "copying": "*.partial/layout/blobs/sha256/*",
+    "formatting": "*.partial/*.img",
+    "mounted": "../../run/mounts/_unpack/work",
+    "unpacking": "../../run/unpack/job.pid",
+    "ended": "../../run/unpack/exit",
+    "checked": "*.partial/image.json",
+    "named": "[0-9a-f]*[0-9a-f]",
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_at_any_moment_there_is_no_image_or_a_whole_one(shop: Store, moment: str) -> None:
     """The launcher and its child at once, as by a power cut; the next launcher takes away what is left."""
     name = large(shop, 300)
+    images = shop.host.places.state_dir / "images"
+    for path in images.glob("[0-9a-f]*"):
+        shop.images.remove(f"sha256:{path.name}")
     assert shop.images.ask(name).state == "unpacking"
     child = shop.images._child
     assert child is not None
-    time.sleep(random.Random(part).uniform(0.02, 0.9))  # the moment is the point
+    deadline = time.monotonic() + 20
+    while not list(images.glob(MOMENTS[moment])):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
     os.kill(child.pid, signal.SIGKILL)
     os.waitpid(child.pid, 0)
     shop.fresh()
-    left = [path for path in (shop.host.places.state_dir / "images").iterdir() if path.name != "lock"]
+    left = [path for path in images.iterdir() if path.name != "lock"]
     assert all(path.name.isalnum() and {file.suffix for file in path.iterdir()} == {".img", ".json"} for path in left)
     assert shop.traces() == []
     state = shop.unpack(name)
