@@ -45,9 +45,9 @@ class Podman:
         facts = json.loads(self._ask("inspect", name))[0]
         log = Path(facts["HostConfig"]["LogConfig"]["Path"])
         # A flood is read from its end.
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - (1 << 20)))
-            text = plain(file.read().decode(errors="replace"))
+        with log.open("rb") as end:
+            end.seek(max(0, log.stat().st_size - (1 << 20)))
+            text = plain(end.read().decode(errors="replace"))
         ran = Ran(text, code, facts["State"]["OOMKilled"], log.stat().st_size)
         self._ask("rm", "--force", "--time", "0", name)
         return ran

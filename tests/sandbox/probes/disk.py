@@ -15,10 +15,10 @@ MIB = 1 << 20
 _CAP = 256 * MIB  # the job's disk has 16 MiB
 
 
-def _ioctl(number: int, *rest: bytes) -> str:
+def _ioctl(number: int, rest: bytes) -> str:
     fd = os.open("/work", os.O_RDONLY)
     try:
-        fcntl.ioctl(fd, number, *rest)
+        fcntl.ioctl(fd, number, rest)
     finally:
         os.close(fd)
     return f"ioctl {number:#x} done"
@@ -51,6 +51,7 @@ def work_disk_fill() -> str:
 @probe("exhaust", "with a disk: its inodes (cap 20,000)")
 def work_disk_inodes() -> str:
     os.mkdir("/work/inodes")
+    number = 0
     try:
         for number in range(20_000):
             os.close(os.open(f"/work/inodes/{number}", os.O_CREAT | os.O_WRONLY))
@@ -170,6 +171,11 @@ def _none() -> str:
     raise Held("empty")
 
 
+def _removed(path: str) -> str:
+    os.remove(path)
+    return f"removed {path}"
+
+
 @probe("escape", "with a secret: change it, or read it as another user of the job")
 def own_secret() -> str:
     path = "/run/secrets/token"
@@ -178,7 +184,7 @@ def own_secret() -> str:
     mode = stat.S_IMODE(os.stat(path).st_mode)
     if mode != 0o400 or "s3cret" in "".join(os.environ.values()):
         return f"mode {mode:o}"
-    return first(lambda: writable(path), lambda: os.remove(path) or "removed")
+    return first(lambda: writable(path), lambda: _removed(path))
 
 
 if __name__ == "__main__":
