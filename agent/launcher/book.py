@@ -146,7 +146,7 @@ class Book:
 
 def _have_ports(request: JobRequest, known: list[Record]) -> None:
     """Raises LauncherError(conflict): a port of this machine leads to one run."""
-    wanted = {(one.port, one.protocol) for one in request.network.publish} if request.network else set()
+    wanted = {(one.port, one.protocol) for one in (request.network.publish if request.network else ())}
     for found in known:
         for one in found.network.publish if found.network and not found.over else ():
             if (one.port, one.protocol) in wanted:
