@@ -83,7 +83,8 @@ def purge(runs: Runs, host: Host) -> None:
             runs.discard(path.name)
     cgroup.kill(tree, tree.parent)
     cgroup.clear(tree, tree.parent)
-    if host.netns is not None:
+    # Not without either: what makes this machine a router may be none of ours.
+    if host.facts.network or network.marker(places).exists():
         execute.perform(network.forget(host))
     image.purge(host)
     directories = (places.runs, places.rootfs, places.logs, places.runtime, places.live, places.secrets)

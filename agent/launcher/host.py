@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agent.launcher import cgroup, idmap, interface, monitor, network
 from agent.launcher.layout import Host, Places, Tree
-from agent.launcher.policy import Policy
+from agent.launcher.policy import USUAL_NETWORK, Policy
 from agent.launcher.protocol import HostFacts, LauncherError
 
 _BINARIES = (Path("/usr/bin"), Path("/usr/sbin"), Path("/bin"), Path("/sbin"))
@@ -91,7 +91,6 @@ def _network(found: Host, rules: Policy) -> Host:
     return replace(
         found,
         facts=replace(found.facts, network=True),
-        network=rules.network,
         router=interface.router(found.netns, network.marker(found.places)),
         ipv6=interface.ipv6(),
     )
@@ -136,5 +135,6 @@ def discover(
         noswap=kernel_is(release, 6, 4),
         apparmor=profile,
         state_device=disk_of(state),
+        network=rules.network or USUAL_NETWORK,  # runs of a launcher that had one may be there
     )
     return _network(found, rules)

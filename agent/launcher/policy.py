@@ -19,7 +19,7 @@ class PolicyError(Exception):
     """The policy file is wrong: file, key and what is allowed."""
 
 
-_NETWORK = "10.222.0.0/16"
+USUAL_NETWORK = "10.222.0.0/16"
 _IMAGE_DIR = Path("/var/lib/edge-agent/images")
 _SMALLEST_NETWORK = 32 - (4 * SLOTS - 1).bit_length()  # four addresses for each slot
 _RUNTIMES = ("auto", "crun", "runc", "runsc")
@@ -39,7 +39,7 @@ class Policy:
     images: tuple[str, ...] = ("host", "oci")
     image_dir: Path = _IMAGE_DIR
     runtime: str = "auto"
-    network: str = _NETWORK  # where runs' addresses are from; empty = no run has a network
+    network: str = USUAL_NETWORK  # where runs' addresses are from; empty = no run has a network
     egress: bool = True  # runs may reach what is not of this machine
     publish_ports: tuple[tuple[int, int], ...] = ((1024, 65535),)  # first and last, of this machine
 
@@ -92,10 +92,12 @@ def parse(raw: Mapping[str, Any], name: str) -> Policy:
 
 def _network(value: object, name: str) -> str:
     if isinstance(value, bool):
-        return _NETWORK if value else ""
+        return USUAL_NETWORK if value else ""
     if isinstance(value, str) and is_network(value) and 8 <= int(value.rpartition("/")[2]) <= _SMALLEST_NETWORK:
         return value
-    raise _wrong(name, "network", f'must be true, false or an IPv4 network of /8../{_SMALLEST_NETWORK} as "{_NETWORK}"')
+    raise _wrong(
+        name, "network", f'must be true, false or an IPv4 network of /8../{_SMALLEST_NETWORK} as "{USUAL_NETWORK}"'
+    )
 
 
 def _ports(value: object, name: str) -> tuple[tuple[int, int], ...]:
