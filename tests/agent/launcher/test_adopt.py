@@ -131,3 +131,19 @@ def test_the_rules_are_made_anew_for_the_runs_that_live(here: Host, monkeypatch:
         record.write(here.places.run(run).record, replace(one, network=NetworkRequest(), job_name=run))
     adopt(runs(here), replace(here, facts=replace(here.facts, network=True)))
     assert prepared == [["a"]]
+
+
+def test_a_purge_leaves_the_machine_a_router_that_was_none_of_ours(here: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten: list[Host] = []
+
+    def forget(host: Host) -> Plan:
+        forgotten.append(host)
+        return ()
+
+    monkeypatch.setattr(network, "forget", forget)
+    purge(runs(here), here)
+    assert forgotten == []
+    here.places.run_dir.mkdir(parents=True, exist_ok=True)
+    network.marker(here.places).touch()
+    purge(runs(here), here)
+    assert forgotten == [here]
