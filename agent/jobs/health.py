@@ -27,8 +27,8 @@ def count(tally: Tally, passed: bool, message: str, at: float) -> tuple[Tally, H
     if tally.health is Health.UNHEALTHY:
         return tally, None
     if passed:
-        told = None if tally.health is Health.HEALTHY else Healthy(tally.run, at)
-        return replace(tally, health=Health.HEALTHY, failures=0), told
+        first = None if tally.health is Health.HEALTHY else Healthy(tally.run, at)
+        return replace(tally, health=Health.HEALTHY, failures=0), first
     if tally.health is Health.STARTING and at < tally.began_at + tally.check.start_seconds:
         return tally, None
     failures = tally.failures + 1
