@@ -27,10 +27,10 @@ Submit = Callable[[str, Hold | RemoveRun], None]
 def to_hold(job: Job) -> tuple[str, ...]:
     """The runs to come that are worth a sandbox: a batch job's next generations, a service's next attempts.
 
-    None for a job with a disk: two sandboxes would have it mounted at once.
+    None for a job with a disk or a published port: two sandboxes would have it at once, and the launcher refuses.
     """
     spec = job.spec
-    if job.gone or spec.limits.disk_bytes:
+    if job.gone or spec.limits.disk_bytes or (spec.network is not None and spec.network.publish):
         return ()
     if spec.kind is JobKind.BATCH:
         return tuple(run_name(replace(spec, generation=spec.generation + n), 1) for n in range(1, spec.warm + 1))

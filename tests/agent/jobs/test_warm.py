@@ -7,7 +7,7 @@ import pytest
 from agent.jobs.job import Job
 from agent.jobs.warm import Hold, Warm, may_stay, to_hold
 from agent.model import JobState
-from agent.spec import Limits
+from agent.spec import Limits, Network, Publish
 from tests.fakes.jobs import batch, running, service
 
 
@@ -43,10 +43,11 @@ def test_a_batch_job_holds_its_next_generations_and_a_service_its_next_attempts(
     assert to_hold(of(service(warm=2), attempt=3)) == ("s.1.4", "s.1.5")
 
 
-def test_nothing_is_held_for_who_is_gone_or_done_or_has_a_disk() -> None:
+def test_nothing_is_held_for_who_is_gone_or_done_or_has_what_only_one_can_have() -> None:
     assert to_hold(of(batch(warm=2), gone=True)) == ()
     assert to_hold(of(service(warm=2), state=JobState.FAILED)) == ()
     assert to_hold(of(batch(warm=2, limits=Limits(100, 32 << 20, disk_bytes=4 << 20)))) == ()
+    assert to_hold(of(batch(warm=2, network=Network(publish=(Publish(20001, 80),))))) == ()
     assert to_hold(of(batch())) == ()
 
 
