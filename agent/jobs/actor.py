@@ -177,8 +177,8 @@ class Actor:
     def _post_refused(self, job_id: str, run: str, error: RefusedError) -> None:
         at = self._clock.seconds()
         match error.reason:
-            case "NO_ROOM":
-                raise AwayError(str(error)) from error  # it passes when other runs are removed
+            case "NO_ROOM" | "CONFLICT":  # it passes when other runs end: one still has the port or the disk
+                raise AwayError(str(error)) from error
             case "NOT_FOUND":
                 self._post(job_id, ImageGone(run, at), None)
             case _:

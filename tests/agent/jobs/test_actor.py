@@ -114,7 +114,10 @@ async def test_while_the_launcher_is_away_it_insists_and_keeps_the_order(sandbox
         assert [op for op, _ in sandbox.calls if op != "started"] == ["start", "signal TERM", "remove"]
 
 
-@pytest.mark.parametrize("error", [StorageError("launcher's disk is full"), RefusedError("NO_ROOM", "32 runs")])
+@pytest.mark.parametrize(
+    "error",
+    [StorageError("launcher's disk is full"), RefusedError("NO_ROOM", "32 runs"), RefusedError("CONFLICT", "port 80")],
+)
 async def test_a_start_that_lacks_room_waits_and_lets_others_pass(sandbox, error) -> None:
     await sandbox.start(request("old.1.1", batch("old")))
     sandbox.refuse_start = error
