@@ -72,10 +72,10 @@ class Book:
         return [(job_id, command) for command in commands if not isinstance(command, Report)]
 
     def look_at(self, run: str, reading: Reading) -> None:
-        """Count the run's memory up to `reading`. Not noted as a change: a crash costs the detail, not the bill."""
+        """Count the run's memory up to `reading`; on disk too, so that a crash doesn't flatten what came and went."""
         meter = self.meters.get(run)
         if meter is not None:
-            self.meters[run] = metering.look(meter, reading)
+            self.meters[run] = self._change.meters[run] = metering.look(meter, reading)
 
     def read_meter(self, run: str, reading: Reading) -> None:
         """Bill the run up to `reading`. A run whose meter was closed is left alone: its bill is final."""

@@ -42,8 +42,22 @@ _MASKED = (
     "/proc/softirqs",
     "/proc/schedstat",
     "/proc/kpagecgroup",
+    "/proc/buddyinfo",
+    "/proc/cgroups",
+    "/proc/iomem",
+    "/proc/ioports",
+    "/proc/key-users",
+    "/proc/locks",
+    "/proc/mdstat",
+    "/proc/pagetypeinfo",
+    "/proc/partitions",
+    "/proc/slabinfo",
+    "/proc/swaps",
+    "/proc/vmstat",
+    "/proc/zoneinfo",
 )
 _MASKED_OF_HOST = ("/usr/local",)  # the machine's own additions
+_TERMINALS = 64  # the kernel has 4096 for all mounts together (kernel.pty.max)
 _READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 _INIT = Path("/run/init")  # where an image's run finds ours
 _RUN_BYTES = 65536
@@ -127,11 +141,13 @@ def command(request: JobRequest, image: ImageConfig | None) -> tuple[str, ...]:
 
 
 def _tmpfs(destination: str, size_bytes: int, mode: str, *options: str) -> dict[str, Any]:
+    # Empty files take the kernel's memory, and none of `size`: one a page, as mkfs would give, but room for small ones.
+    inodes = max(1024, size_bytes // 4096)
     return {
         "destination": destination,
         "type": "tmpfs",
         "source": "tmpfs",
-        "options": ["nosuid", "nodev", f"mode={mode}", f"size={size_bytes}", *options],
+        "options": ["nosuid", "nodev", f"mode={mode}", f"size={size_bytes}", f"nr_inodes={inodes}", *options],
     }
 
 
@@ -159,7 +175,7 @@ def _mounts(request: JobRequest, host: layout.Host, image: ImageConfig | None) -
             "destination": "/dev/pts",
             "type": "devpts",
             "source": "devpts",
-            "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
+            "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", f"max={_TERMINALS}"],
         },
         _tmpfs("/dev/shm", min(tmp_bytes, 16 * MIB), "1777", "noexec"),  # noqa: S108
         _tmpfs("/tmp", tmp_bytes, "1777"),  # noqa: S108

@@ -97,6 +97,7 @@ def create(
             oom_score_adj=oci.OOM_SCORE_ADJ,
         ),
         *disk.limit(request, host),
+        *_count_tcp(request, host.tree),
         *detach(request, host),
     )
 
@@ -129,6 +130,15 @@ def _secrets(request: JobRequest, slot: int, host: layout.Host, root: oci.Root |
         Mount("tmpfs", path, "tmpfs", mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC, data),
         WriteSecrets(path, uid, tuple(request.secrets), tuple(map(secret_bytes, request.secrets.values()))),
     )
+
+
+def _count_tcp(request: JobRequest, tree: layout.Tree) -> Plan:
+    """On v1 the queues of a run's own TCP connections are nobody's memory until they have a limit of their own."""
+    memory = dict(tree.mounts).get("memory")
+    if tree.kind == "v2" or memory is None:
+        return ()
+    job = memory / tree.job(request.run).lstrip("/")
+    return (SetCgroup(job / "memory.kmem.tcp.limit_in_bytes", str(request.memory_bytes)),)
 
 
 def monitor_cgroups(run: str, tree: layout.Tree) -> tuple[Path, ...]:

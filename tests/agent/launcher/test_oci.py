@@ -62,6 +62,12 @@ def test_what_a_job_can_write_is_bounded_memory() -> None:
     assert sizes == {"/dev": "size=64k", "/dev/shm": "size=1048576", "/tmp": "size=1048576", "/work": "size=1048576"}
 
 
+def test_what_all_jobs_share_of_the_kernel_has_a_share_for_each() -> None:
+    mounts = {mount["destination"]: mount["options"] for mount in built()["mounts"]}
+    assert "max=64" in mounts["/dev/pts"]
+    assert all("nr_inodes=1024" in mounts[place] for place in ("/tmp", "/work", "/dev/shm"))
+
+
 @pytest.mark.parametrize("kind", ["v2", "v1-hybrid", "v1"])
 def test_limits_are_the_requests_and_swap_is_none(kind: CgroupKind) -> None:
     resources = built(kind)["linux"]["resources"]

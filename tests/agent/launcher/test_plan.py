@@ -8,7 +8,7 @@ from agent.launcher import operation, plan
 from agent.launcher.firewall import Link
 from agent.launcher.layout import CgroupKind, Host
 from agent.launcher.oci import Root
-from agent.launcher.operation import Plan
+from agent.launcher.operation import Plan, SetCgroup
 from agent.launcher.protocol import JobRequest, NetworkRequest
 from agent.launcher.storage import ImageConfig
 from tests.fakes.launcher import FULL, REQUEST, host
@@ -27,7 +27,8 @@ def test_the_monitor_is_in_its_cgroup_before_the_job_exists_and_limited_only_aft
     steps = whole(REQUEST, host(kind))
     kinds = [type(step).__name__ for step in steps]
     made = [n for n, kind_ in enumerate(kinds) if kind_ == "MakeCgroup"]
-    assert max(made) < kinds.index("StartMonitor") < kinds.index("StartJob") < kinds.index("SetCgroup")
+    assert max(made) < kinds.index("StartMonitor") < kinds.index("StartJob")
+    assert kinds[-1] == "SetCgroup"
     monitor = next(step for step in steps if isinstance(step, operation.StartMonitor))
     cgroups = [step.path for step in steps if isinstance(step, operation.MakeCgroup)]
     assert set(monitor.cgroups) <= set(cgroups)
@@ -132,3 +133,10 @@ def test_only_runc_is_started_without_a_process() -> None:
         Path("/run/edge-launcher/runtime/a.1/exec.fifo"),
         None,
     ]
+
+
+def test_on_v1_the_queues_of_a_runs_own_connections_are_its_memory() -> None:
+    limit = Path("/cg/memory/jobs/run-a.1/job/memory.kmem.tcp.limit_in_bytes")
+    assert SetCgroup(limit, str(REQUEST.memory_bytes)) in plan.create(REQUEST, 0, host("v1"), {})
+    set_on_v2 = [step.path.name for step in whole(REQUEST, host("v2")) if isinstance(step, SetCgroup)]
+    assert limit.name not in set_on_v2
