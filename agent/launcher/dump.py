@@ -6,12 +6,15 @@ _PR_SET_DUMPABLE = 4  # <linux/prctl.h>
 
 
 def never() -> None:
-    """By the limit, which children inherit. Raises OSError."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    """By the limit, which children inherit. At 1, not 0, a core_pattern that is a program gets none either (oci.py).
+
+    Raises ValueError when a hard limit of 0 was set for this process.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
 
 
 def not_even_piped() -> None:
-    """A core_pattern that is a program gets a dump whatever the limit is, unless the process can't be dumped at all.
+    """Whatever the limit is: the process can't be dumped at all, nor be looked into.
 
     From the first secret on: it takes the C library. Raises OSError.
     """

@@ -118,7 +118,9 @@ def _process(request: JobRequest, host: layout.Host, image: ImageConfig | None) 
         "capabilities": {kind: [] for kind in ("bounding", "effective", "inheritable", "permitted", "ambient")},
         "rlimits": [
             {"type": "RLIMIT_NOFILE", "hard": request.open_files, "soft": request.open_files},
-            {"type": "RLIMIT_CORE", "hard": 0, "soft": 0},
+            # Not 0: where core_pattern is a program (systemd-coredump) the kernel minds no limit but 1, at which it
+            # dumps nothing (fs/coredump.c). A dump holds the job's secrets, and is taken outside of its bounds.
+            {"type": "RLIMIT_CORE", "hard": 1, "soft": 1},
             # The kernel counts these two against root of the host as well, who made the user namespace: a job that
             # took all that is root's left no timer to the host's own daemons. A run's share stays far below it.
             {"type": "RLIMIT_SIGPENDING", "hard": 64, "soft": 64},  # timers and queued signals

@@ -92,7 +92,7 @@ def config(place: Bench, host: layout.Host, seccomp: Mapping[str, Any]) -> dict[
             "capabilities": capabilities | {"inheritable": [], "ambient": []},
             "rlimits": [
                 {"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024},
-                {"type": "RLIMIT_CORE", "hard": 0, "soft": 0},
+                {"type": "RLIMIT_CORE", "hard": 1, "soft": 1},
             ],
             "noNewPrivileges": True,
             "oomScoreAdj": oci.OOM_SCORE_ADJ,

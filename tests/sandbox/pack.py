@@ -20,15 +20,19 @@ for name, source in zip(("verdict", sys.argv[1]), zlib.decompress(base64.b85deco
     module = types.ModuleType("tests.sandbox.probes." + name)
     sys.modules[module.__name__] = module
     exec(compile(source, name, "exec"), module.__dict__)
+sys.modules["tests.sandbox.probes.verdict"].SECONDS = float(sys.argv[4])
 sys.modules["tests.sandbox.probes.verdict"].main(sys.argv[3].split(","))
 """
 
 
-def argv(file: str, names: list[str]) -> tuple[str, ...]:
-    """Runs those probes of probes/<file>.py, one after the other, and says a line of each."""
+def argv(file: str, names: list[str], seconds: float = verdict.SECONDS) -> tuple[str, ...]:
+    """Runs those probes of probes/<file>.py, one after the other, and says a line of each.
+
+    `seconds` is how long one may be silent: a machine that is emulated takes its time.
+    """
     sources = [(HERE / f"{name}.py").read_text() for name in ("verdict", file)]
     packed = base64.b85encode(zlib.compress("\0".join(sources).encode(), 9)).decode()
-    words = ("/usr/bin/python3", "-c", _LOADER, file, packed, ",".join(names))
+    words = ("/usr/bin/python3", "-c", _LOADER, file, packed, ",".join(names), str(seconds))
     assert sum(map(len, words)) <= 16384, f"{file}.py has grown too big for a command: {sum(map(len, words))}"
     return words
 

@@ -23,7 +23,7 @@ def test_a_job_has_no_capability_and_gains_no_privilege() -> None:
     assert process["user"]["uid"] == process["user"]["gid"] == 1000
     assert process["oomScoreAdj"] > 0
     assert {limit["type"]: limit["hard"] for limit in process["rlimits"]} == {
-        "RLIMIT_NOFILE": 1024, "RLIMIT_CORE": 0, "RLIMIT_SIGPENDING": 64, "RLIMIT_MSGQUEUE": 4096,
+        "RLIMIT_NOFILE": 1024, "RLIMIT_CORE": 1, "RLIMIT_SIGPENDING": 64, "RLIMIT_MSGQUEUE": 4096,
     }  # fmt: skip
 
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from agent.launcher import seccomp
@@ -52,6 +54,29 @@ def test_an_internet_socket_is_of_tcp_or_udp_alone() -> None:
     for family in (2, 10):
         found = [rule["args"][1:] for rule in rules if rule["args"][0]["value"] == family]
         assert found == [[{"index": 2, "value": number, "op": "SCMP_CMP_EQ"}] for number in (0, 6, 17)]
+
+
+def allows(name: str, *words: int) -> bool:
+    """As libseccomp reads the rules."""
+
+    def passes(arg: dict[str, Any]) -> bool:
+        word = words[arg["index"]]
+        if arg["op"] == "SCMP_CMP_EQ":
+            return bool(word == arg["value"])
+        assert arg["op"] == "SCMP_CMP_MASKED_EQ"
+        return bool(word & arg["value"] == arg["valueTwo"])
+
+    rules = [rule for rule in seccomp.section(RAW, "x86_64")["syscalls"] if name in rule["names"]]
+    return any(all(map(passes, rule.get("args", []))) for rule in rules if rule["action"] == "SCMP_ACT_ALLOW")
+
+
+@pytest.mark.parametrize("upper_half", [0, 1 << 32, (1 << 64) - (1 << 32)])
+def test_a_job_sets_every_limit_but_that_of_core_dumps(upper_half: int) -> None:
+    """Lowered from 1 to 0 it would dump into systemd-coredump again. The kernel looks at the lower half alone."""
+    for number in range(16):
+        limit, new = upper_half | number, 0x7FFF0000
+        assert allows("setrlimit", limit, new) == allows("prlimit64", 0, limit, new) == (number != 4)
+        assert allows("prlimit64", 0, limit, 0)
 
 
 def test_no_name_stands_in_two_groups() -> None:
