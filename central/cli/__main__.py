@@ -20,6 +20,7 @@ VERBS = {
     "apply": "say what nodes shall run, from a file",
     "jobs": "jobs, as central knows them",
     "job": "stop S/N JOB: end the current run",
+    "events": "what happened on a node, each change of a job with its reason",
     "logs": "a job's output, from its node",
     "image": "push S/N FILE: an image archive into a node",
     "images": "images on a node",
