@@ -4,12 +4,18 @@ import argparse
 import json
 import signal
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
+from tests.demo.lan import PORT, lan
 from tests.demo.show import Show
 from tests.demo.story import TARGET, Report, Story
+from tests.netns import STORE_LAN
 from tests.stack import BIN, Stack, StackError
+
+# As a drone in the yard would: the flight desk's signature under "hello".
+_ASK = f'import urllib.request as u; print(u.urlopen("http://{STORE_LAN}:{PORT}/hello").read().hex())'
 
 
 def _tables(show: Show, report: Report) -> None:
@@ -23,8 +29,13 @@ def _tables(show: Show, report: Report) -> None:
         ],
     )
     show.table(
+        "What happened to the flight desk's update",
+        ("generation", "state", "reason", "message"),
+        [(report.rollback["generation"], "failed", report.rollback["reason"], report.rollback["message"])],
+    )
+    show.table(
         "Usage",
-        ("tenant", "cpu s", "memory MiB·s", "run s", "samples", "bill checks out"),
+        ("tenant", "cpu s", "memory MiB·s", "run s", "samples", "sealed", "spent", "bill checks out"),
         [
             (
                 u["tenant"],
@@ -32,6 +43,8 @@ def _tables(show: Show, report: Report) -> None:
                 f"{int(u['memory_byte_seconds']) / 2**20:.0f}",
                 f"{int(u['wall_nano']) / 1e9:.0f}",
                 u["samples"],
+                u["sealed_index"],
+                f"{u['spent_micro'] / 1e6:.6f}" if u["credit_micro"] else "-",
                 "yes" if u["chain_valid"] else "NO",
             )
             for u in report.usage
@@ -52,8 +65,11 @@ def _keep(stack: Stack, show: Show) -> None:
     show.console.print("\nStill running. Try, in another terminal:")
     for line in (
         f"{edgectl} nodes", f"{edgectl} jobs {TARGET}", f"{edgectl} logs {TARGET} cache -f",
+        f"{edgectl} events {TARGET} --job flight-desk", f"{edgectl} images {TARGET}",
+        f"{edgectl} usage {TARGET} --verify",
         f"{edgectl} telemetry {TARGET} --name system.cpu.utilization", f"{edgectl} audit",
-        f"{agent} status", f"{agent} jobs", f"{agent} spool",
+        f"{agent} status", f"{agent} jobs", f"{agent} spool", f"{agent} doctor",
+        f"nsenter --net={stack.run_dir}/yard python3 -c '{_ASK}'",
         f"mosquitto_pub -p {stack.mqtt_port} -q 1 -t devices/fridge-99/temperature -m 4.2",
     ):  # fmt: skip
         show.console.print(f"  {line}", soft_wrap=True)
@@ -70,9 +86,11 @@ def main() -> int:
     stack = Stack()
     show = Show()
     report: Report | None = None
+    cables = ExitStack()
     try:
+        yard = cables.enter_context(lan(stack.netns, stack.run_dir / "yard"))
         with show:
-            story = Story(stack, show)
+            story = Story(stack, yard, show)
             try:
                 report = story.tell()
             except StackError as error:
@@ -94,6 +112,7 @@ def main() -> int:
         return 0 if report is not None and report.ok else 130
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it behind
+        cables.close()
         stack.close()
     return 0 if report.ok else 1
 

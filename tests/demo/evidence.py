@@ -1,6 +1,10 @@
 """What the kernel says of the processes: the demo believes nobody else."""
 
+import contextlib
+import stat
 from pathlib import Path
+
+_MOST_BYTES = 64 << 20  # an unpacked image is a sparse file of gigabytes; no secret was there to be put into it
 
 
 def status(pid: int) -> dict[str, str]:
@@ -34,3 +38,22 @@ def inet_sockets(pid: int) -> list[str]:
         if table.exists():
             found += [f"{name} {line}" for line in table.read_text().splitlines()[1:] if held & set(line.split())]
     return found
+
+
+def files(directory: Path) -> list[Path]:
+    """Regular files below, but for what is mounted there: a run's secrets are, in memory."""
+    device, found = directory.stat().st_dev, list[Path]()
+    for path in directory.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # a socket or a journal that was closed meanwhile
+            facts = path.lstat()
+            if stat.S_ISREG(facts.st_mode) and facts.st_dev == device and facts.st_size <= _MOST_BYTES:
+                found.append(path)
+    return found
+
+
+def holds(path: Path, *contents: bytes) -> bool:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return False
+    return any(content in data for content in contents)

@@ -1,15 +1,18 @@
 """The demo's course of events, and what it must show in the end."""
 
+import base64
 import json
 import re
+import secrets
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.demo import evidence
+from tests.demo import evidence, menu
 from tests.demo.devices import Fleet
+from tests.demo.lan import PORT, Lan
 from tests.demo.show import Show
 from tests.stack import NODE, STORE, Stack, StackError, until
 
@@ -22,8 +25,10 @@ EXPECTED = {
     "probe": ("finished", 0, "== end"),
     "route-plan": ("finished", 0, "route cost 500500"),
     "memory-bomb": ("failed", 137, "allocating"),
+    "menu": ("finished", 0, menu.LAST_LINE),
 }
-SERVICES = ("cache", "landing-guide")
+# Job -> generation and run that are there at the end; the desk's second run is the one after the failed update.
+SERVICES = {"cache": (1, 1), "landing-guide": (1, 1), "flight-desk": (1, 2)}
 
 
 @dataclass
@@ -40,6 +45,10 @@ class Report:
     processes: dict[str, Any] = field(default_factory=dict)
     probe: list[str] = field(default_factory=list)
     command: dict[str, Any] = field(default_factory=dict)
+    image: dict[str, Any] = field(default_factory=dict)
+    published: dict[str, bool] = field(default_factory=dict)
+    secret: dict[str, Any] = field(default_factory=dict)
+    rollback: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
 
     def expect(self, ok: bool, what: str) -> None:
@@ -48,9 +57,11 @@ class Report:
 
 
 class Story:
-    def __init__(self, stack: Stack, show: Show) -> None:
-        self.stack, self.show, self.report = stack, show, Report()
+    def __init__(self, stack: Stack, lan: Lan, show: Show) -> None:
+        self.stack, self.lan, self.show, self.report = stack, lan, show, Report()
         self.fleet = Fleet(stack.mqtt_port, RATE)
+        self.office = stack.dir / "office"  # the operator's: what is applied, and the secret in it
+        self._key = secrets.token_bytes(32)
         self._over = threading.Event()
 
     # --- acts ----------------------------------------------------------------------------------
@@ -61,6 +72,7 @@ class Story:
         try:
             self._open()
             self._work()
+            self._update()
             self._trouble()
             self._settle()
         finally:
@@ -74,6 +86,8 @@ class Story:
 
     def _open(self) -> None:
         stack, step = self.stack, self.show.step
+        often = "usage_interval_seconds = 5.0\n"
+        stack.config.write_text(stack.config.read_text().replace(often, f"{often}seal_interval_seconds = 5.0\n"))
         central = stack.start_central()
         step(f"central is up: its own CA, enrolment and control ports (pid {central.pid})")
         stack.start_broker()
@@ -89,8 +103,15 @@ class Story:
         }
 
     def _work(self) -> None:
-        self.stack.edgectl("apply", str(Path(__file__).with_name("store.toml")), "--node", TARGET)
-        self.show.step("two tenants and seven jobs applied at central")
+        until(self._sealing_key, what="the agent to connect")
+        self.office.mkdir(mode=0o700)
+        digest = self.stack.edgectl("image", "push", TARGET, str(menu.archive(self.office / "menu.tar"))).strip()
+        self.show.step(f"an OCI image is pushed to the store, made of this machine's shell: {digest[:19]}…")
+        self.report.image = {"digest": digest}
+        (self.office / "drone.key").write_bytes(self._key)
+        text = Path(__file__).with_name("store.toml").read_text().replace("sha256:MENU", digest)
+        self._apply(text)
+        self.show.step("two tenants and nine jobs applied at central; a secret of one is sealed for the store alone")
         self.fleet.start()
         self.show.step(f"{len(self.fleet.devices)} devices publish {RATE:g} messages a second each, QoS 1")
         until(lambda: all(job in self._states() for job in EXPECTED), what="the jobs to reach the store", seconds=40)
@@ -100,26 +121,43 @@ class Story:
         self.report.command = {"answer": answer}
         self.show.step("command set-point 3.5 sent to fridge-07, which is warming; its answer came back")
 
+    def _update(self) -> None:
+        """The desk's next generation listens where nobody looks for it."""
+        step, report = self.show.step, self.report
+        until(lambda: self._desk()["health"] == "HEALTH_HEALTHY", what="the flight desk to be healthy")
+        report.published = {"answers": self.lan.answers(self._key), "another_port": self.lan.reaches(8080)}
+        step(f"a drone in the yard asks the flight desk at the store's port {PORT}; it proves that it knows the secret")
+        good = (self.office / "store.toml").read_text()
+        head, desk = good.split('id = "flight-desk"')
+        broken = desk.replace("generation = 1", "generation = 2", 1).replace('"0.0.0.0", 8080', '"0.0.0.0", 9999')
+        self._apply(f'{head}id = "flight-desk"{broken}')
+        self._pass(2)
+        until(lambda: self._rolled_back() is not None, what="the update to be rolled back")
+        until(lambda: self._desk()["health"] == "HEALTH_HEALTHY", what="the flight desk to be healthy again")
+        report.rollback = {**(self._rolled_back() or {}), "answers_again": self.lan.answers(self._key)}
+        step(f"[bold]a bad update of it is rolled back[/bold]: {report.rollback['message']}")
+
     def _trouble(self) -> None:
         stack, step = self.stack, self.show.step
         before = {name: self._local_jobs()[name]["pid"] for name in SERVICES}
         stack.wire.cut()
         step("[bold]the link to central is cut[/bold]; devices and jobs go on, records wait in the spool")
-        self._pass(6)
+        self._pass(4)
         stack.parts["agent"].kill()
         step("[bold]the agent is killed[/bold] (SIGKILL); mosquitto keeps what devices send, jobs run on")
-        self._pass(4)
+        self._pass(3)
+        self.report.published["answers_without_agent"] = self.lan.answers(self._key)
         stack.start_agent()
         after = {name: self._local_jobs()[name]["pid"] for name in SERVICES}
         step(f"the agent is back, without central; it found its jobs: {after}")
-        self._pass(3)
+        self._pass(2)
         stack.wire.mend()
         step("the link is whole again; the spool drains")
         self.report.service = {"pid_before": before, "pid_after": after}
         self.report.expect(before == after and all(before.values()), f"services kept their pids: {before} -> {after}")
 
     def _settle(self) -> None:
-        self._pass(5)
+        self._pass(3)
         self.fleet.stop()
         until(self.fleet.settled, what="the broker to acknowledge every message")
         self.fleet.disconnect()
@@ -129,6 +167,8 @@ class Story:
     def _account(self) -> None:
         self._account_devices()
         self._account_jobs()
+        self._account_desk()
+        self._account_bill()
         self._account_rest()
 
     # --- accounts ------------------------------------------------------------------------------
@@ -169,10 +209,12 @@ class Story:
             self.report.expect(got == (state, code, last), f"job {name}: {got}, expected {(state, code, last)}")
             if name == "probe":
                 self._account_probe(lines)
-        for name in SERVICES:
+        for name, (generation, attempt) in SERVICES.items():
             job = states[name]
-            self.report.jobs[name] = {"state": job["state"], "attempt": job["attempt"]}
-            self.report.expect((job["state"], job["attempt"]) == ("running", 1), f"service {name} was disturbed: {job}")
+            found = {key: job[key] for key in ("state", "generation", "attempt")}
+            wanted = {"state": "running", "generation": generation, "attempt": attempt}
+            self.report.jobs[name] = found
+            self.report.expect(found == wanted, f"service {name} was disturbed: {job}")
         self.report.expect(states["memory-bomb"].get("reason") == "oom", "memory-bomb did not end by OOM")
 
     def _account_probe(self, lines: list[str]) -> None:
@@ -188,14 +230,38 @@ class Story:
         self.report.expect(int(uid_map[1]) >= 1879048192 and uid_map[2] == "65536", f"uid range {uid_map}")
         links = re.findall(r"^\d+: ([^:@]+)", shown, re.MULTILINE)
         self.report.expect(links == ["lo"], f"a job's network has {links}")
-        listing = lines[lines.index("== ls") + 1 : lines.index("== agent")]
+        listing = lines[lines.index("== ls") + 1 : lines.index("== secrets")]
+        seen = lines[lines.index("== secrets") + 1 : lines.index("== agent")]
+        self.report.expect(not seen, f"a job sees another's secrets: {seen}")
         agent = lines[lines.index("== agent") + 1 : lines.index("== end")]
         self.report.expect(not agent and str(self.stack.dir) not in shown, f"a job sees the agent: {agent} {listing}")
 
-    def _account_rest(self) -> None:
-        self.report.usage = self.stack.edgectl_json("usage", TARGET)["usage"]
-        tenants = {row["tenant"] for row in self.report.usage if row["chain_valid"]}
+    def _account_desk(self) -> None:
+        published, secret, rollback = self.report.published, self.report.secret, self.report.rollback
+        self.report.expect(
+            published == {"answers": True, "another_port": False, "answers_without_agent": True},
+            f"from the store's network: {published}",
+        )
+        searched = [*evidence.files(self.stack.dir), *evidence.files(self.stack.run_dir)]
+        secret["files_searched"] = len(searched)
+        told = [path for path in searched if evidence.holds(path, self._key, base64.b64encode(self._key))]
+        self.report.expect(self.office / "drone.key" in told, "the search for the secret does not find the secret")
+        secret["found_in"] = [str(path) for path in told if path.parent != self.office]
+        self.report.expect(not secret["found_in"], f"the secret is in {secret['found_in']}")
+        self.report.expect(
+            rollback["reason"] == "rolled-back" and rollback["generation"] == 2 and rollback["answers_again"],
+            f"the bad update: {rollback}",
+        )
+
+    def _account_bill(self) -> None:
+        """Recomputed from the records by edgectl, which ends with 1 if a sample, a sum or a signature is wrong."""
+        usage = self.report.usage = self.stack.edgectl_json("usage", TARGET, "--verify")["usage"]
+        tenants = {row["tenant"] for row in usage if row["chain_valid"] and row["sealed_index"] and not row["faults"]}
         self.report.expect(tenants == {"citycloud", "skylane-drones"}, f"bills that check out: {tenants}")
+        prepaid = [row for row in usage if row["tenant"] == "skylane-drones"]
+        self.report.expect(all(0 < row["spent_micro"] < row["credit_micro"] for row in prepaid), f"spent: {prepaid}")
+
+    def _account_rest(self) -> None:
         telemetry = self.stack.edgectl_json("telemetry", TARGET)
         self.report.telemetry = {"series": len(telemetry["series"]), "points": telemetry["points"]}
         self.report.expect(telemetry["points"] > 0, "no telemetry at central")
@@ -207,6 +273,23 @@ class Story:
         self.report.expect(not self.report.processes["launcher"]["inet_sockets"], "the launcher has an internet socket")
 
     # --- looking -------------------------------------------------------------------------------
+
+    def _apply(self, text: str) -> None:
+        file = self.office / "store.toml"
+        file.write_text(text)
+        self.stack.edgectl("apply", str(file), "--node", TARGET)
+
+    def _sealing_key(self) -> bool:
+        return any(node.get("sealing_key_der_base64") for node in self.stack.edgectl_json("nodes")["nodes"])
+
+    def _desk(self) -> dict[str, Any]:
+        job: dict[str, Any] = self._states()["flight-desk"]
+        return job
+
+    def _rolled_back(self) -> dict[str, Any] | None:
+        events = self.stack.edgectl_json("events", TARGET, "--job", "flight-desk")["events"]
+        wanted = [each for each in events if (each["state"], each["reason"]) == ("JOB_STATE_FAILED", "rolled-back")]
+        return {name: wanted[0][name] for name in ("generation", "attempt", "reason", "message")} if wanted else None
 
     def _states(self) -> dict[str, Any]:
         jobs = self.stack.edgectl_json("jobs", TARGET)["jobs"]

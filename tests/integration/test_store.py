@@ -86,6 +86,16 @@ def test_a_batch_job_runs_and_central_has_its_exit_code_and_log(store: Stack) ->
     assert store.edgectl("logs", TARGET, "once").strip() == "ran"
 
 
+def test_events_tell_the_life_of_a_job(store: Stack) -> None:
+    events = store.edgectl_json("events", TARGET, "--job", "once")["events"]
+    assert [(event["state"], event["reason"]) for event in events[-2:]] == [
+        ("JOB_STATE_RUNNING", ""),
+        ("JOB_STATE_FAILED", "exit-code"),
+    ]
+    assert {event["job"] for event in events} == {"once"}
+    assert "exit-code" in store.edgectl("events", TARGET, "--limit", "20")
+
+
 def test_the_agent_is_nobody_special_and_the_launcher_speaks_no_internet(store: Stack) -> None:
     agent = evidence.unprivileged(store.parts["agent"].pid)
     assert agent["uid"] != 0
