@@ -9,6 +9,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import cast
 
@@ -123,8 +124,10 @@ class Actor:
         del self._lanes[job_id]
 
     async def _insist(self, job_id: str, action: Order) -> None:
+        before = ""
         if isinstance(action, StartRun):
             await self._reaches.learn(action.spec, _NAMES_SECONDS)
+            before = action.before
         wait = _RETRY_SECONDS
         while True:
             try:
@@ -134,7 +137,13 @@ class Actor:
                     return await self._obey(job_id, action)
             except (AwayError, StorageError) as error:
                 if wait == _RETRY_SECONDS:
-                    log.warning("launcher can't", extra={"job": job_id, "action": action, "error": str(error)})
+                    # By name and run: the spec has what the tenant wrote, which is nobody's in a log.
+                    said = {"action": type(action).__name__, "run": getattr(action, "run", ""), "error": str(error)}
+                    log.warning("launcher can't", extra={"job": job_id, **said})
+            finally:
+                if before:  # once, beside this lane: a start that lacks room may be waiting for just this
+                    self.submit(f"{job_id} before", RemoveRun(before))
+                    before = ""
             await asyncio.sleep(wait)
             wait = min(_RETRY_MAX_SECONDS, wait * 2)
 
@@ -242,7 +251,7 @@ class Actor:
     def _at_the_end(self, reading: Reading, state: RunState) -> Reading:
         """The counters stopped when the run ended, which may be long before this reading."""
         ended = state.ended_unix_nano or reading.wall_nano
-        return Reading(self._boottime_of(ended), ended, reading.cpu_nano, None, reading.memory_peak_bytes)
+        return replace(reading, boottime_nano=self._boottime_of(ended), wall_nano=ended, memory_bytes=None)
 
     def _boottime_of(self, wall_nano: int) -> int:
         """When the wall clock showed `wall_nano`, as far as the present difference between the clocks tells."""

@@ -237,6 +237,7 @@ class StartRun:
     run: str
     spec: JobSpec
     image: str  # "host" or "sha256:HEX"
+    before: str = ""  # the run before, to be removed once the launcher has answered: a start comes first
 
 
 @dataclass(frozen=True, slots=True)

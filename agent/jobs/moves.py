@@ -70,8 +70,7 @@ def start(job: Job, at: float, image: str) -> Step:
         health=Health.UNKNOWN,
         healthy_by=healthy_by,
     )
-    before = (RemoveRun(job.run),) if job.run else ()
-    return starting, (*before, StartRun(run, job.spec, image))
+    return starting, (StartRun(run, job.spec, image, job.run),)
 
 
 def stop(job: Job, at: float, reason: str, message: str) -> Step:

@@ -65,7 +65,7 @@ class Kernel:
         directory = Path(f"/sys/fs/cgroup/memory/{self.stack.cgroup}/run-{self.run}/job")
         last, before = time.monotonic(), 0
         while not self.over.is_set():
-            with suppress(OSError, ValueError, KeyError, StopIteration):
+            with suppress(OSError, ValueError, LookupError, StopIteration):
                 fields = dict(line.split() for line in (directory / "memory.stat").read_text().splitlines())
                 now, held = time.monotonic(), int(fields["total_rss"]) + int(fields.get("total_shmem", "0"))
                 self.memory_byte_seconds += (held + before) / 2 * (now - last)

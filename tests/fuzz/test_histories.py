@@ -172,8 +172,9 @@ class World:
 
     def obey(self, id_, action) -> None:
         match action:
-            case StartRun():
+            case StartRun(before=before):
                 self.start(id_, action)
+                assert not before or self.runs.pop(before, 0) is not None, f"{before} is removed while it runs"
             case WatchRun(run=run) | Stop(run=run) | Kill(run=run):
                 if run not in self.runs:
                     self.answers.append((id_, LostRun(run, self.now)))

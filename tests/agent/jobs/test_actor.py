@@ -93,12 +93,51 @@ async def test_an_end_is_told_with_its_last_reading_dated_at_the_end(sandbox) ->
         one.submit("b", START)
         one.submit("b", WatchRun("b.1.1"))
         await one.settled()
-        sandbox.runs["b.1.1"].usage = Usage(77, 5, 99, 1, 0)
+        sandbox.runs["b.1.1"].usage = Usage(77, 5, 99, 1, 0, 1 << 20, 11, 22)
         sandbox.wall_nano = 995 * SECOND
         sandbox.end("b.1.1", 3)
         event, reading = await told.of(Exited)
         assert (event.exit_code, event.oom, event.ended_unix_nano) == (3, False, 995 * SECOND)
         assert (reading.boottime_nano, reading.cpu_nano, reading.memory_bytes) == (45 * SECOND, 77, None)
+        assert (reading.disk_bytes, reading.network_receive_bytes, reading.network_transmit_bytes) == (1 << 20, 11, 22)
+
+
+async def test_a_start_comes_before_the_removal_of_the_run_before(sandbox) -> None:
+    await sandbox.start(request("b.1.1", batch()))
+    sandbox.end("b.1.1")
+    sandbox.calls.clear()
+    async with acting(sandbox) as (one, _):
+        one.submit("b", StartRun("b.1.2", batch(), "host", before="b.1.1"))
+        one.submit("b", WatchRun("b.1.2"))
+        await one.settled()
+    assert [call for call in sandbox.calls if call[0] in ("start", "remove")] == [
+        ("start", "b.1.2"),
+        ("remove", "b.1.1"),
+    ]
+    assert list(sandbox.runs) == ["b.1.2"]
+
+
+async def test_a_start_that_has_no_room_gets_that_of_the_run_before(sandbox) -> None:
+    await sandbox.start(request("b.1.1", batch()))
+    sandbox.end("b.1.1")
+    sandbox.refuse_start = RefusedError("NO_ROOM", "remove ended runs")
+    sandbox.on_call = lambda op, run: setattr(sandbox, "refuse_start", None) if op == "remove" else None
+    async with acting(sandbox) as (one, told):
+        one.submit("b", StartRun("b.1.2", batch(), "host", before="b.1.1"))
+        await told.of(Started)
+        async with asyncio.timeout(5):
+            await one.settled()
+    assert list(sandbox.runs) == ["b.1.2"]
+
+
+async def test_what_is_said_of_a_launcher_that_cannot_has_no_word_of_the_tenant(sandbox, caplog) -> None:
+    sandbox.refuse_start = RefusedError("NO_ROOM", "32 runs")
+    async with acting(sandbox) as (one, _):
+        one.submit("b", StartRun("b.1.1", batch(env={"TOKEN": "hush-hush"}), "host"))
+        async with asyncio.timeout(5):
+            while not caplog.records:
+                await asyncio.sleep(0.005)
+    assert caplog.records[0].run == "b.1.1" and "hush-hush" not in str(vars(caplog.records[0]))
 
 
 async def test_while_the_launcher_is_away_it_insists_and_keeps_the_order(sandbox) -> None:

@@ -29,7 +29,6 @@ from agent.jobs.job import (
     Progress,
     Rejected,
     RemoveDisk,
-    RemoveRun,
     Replaced,
     RetryDue,
     Returned,
@@ -270,7 +269,7 @@ def test_a_batch_job_that_ended_well_is_done_even_if_always_restarted() -> None:
 def test_a_retry_removes_the_traces_of_the_run_before_and_counts_on() -> None:
     job = replace(at_rest(batch(restart=ON_FAILURE), B), starts=(0.0,))
     job, commands = step(job, RetryDue(5.0))
-    assert commands[:2] == (RemoveRun("b.1.1"), StartRun("b.1.2", job.spec, "host"))
+    assert commands[0] == StartRun("b.1.2", job.spec, "host", before="b.1.1")
     assert job.attempt == 2 and job.starts == (0.0, 5.0)
 
 

@@ -17,7 +17,6 @@ from agent.jobs.job import (
     Prepared,
     PrepareFailed,
     Progress,
-    RemoveRun,
     Replaced,
     RetryDue,
     Started,
@@ -64,7 +63,7 @@ def test_the_image_comes_before_the_run_and_is_asked_for_before_each() -> None:
     job, commands = walk(job, Started("s.1.1", 7, 1, 5.0), exited("s.1.1"), RetryDue(9.0))
     assert job.state is G and commands[-2] == Prepare(spec)
     job, commands = step(job, Prepared(spec.image, DIGEST, 9.1))
-    assert commands[:2] == (RemoveRun("s.1.1"), StartRun("s.1.2", spec, DIGEST))
+    assert commands[0] == StartRun("s.1.2", spec, DIGEST, before="s.1.1")
 
 
 def test_an_image_that_can_never_be_used_ends_the_job() -> None:

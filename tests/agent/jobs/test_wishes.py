@@ -42,7 +42,7 @@ def test_a_replaced_service_stops_first_and_both_ends_are_told() -> None:
     assert (job.spec, job.state, job.attempt) == (new, P, 0)
     assert [(c.generation, c.state, c.reason) for c in commands] == [(1, F, "replaced"), (2, P, "")]
     job, commands = step(job, Admitted(2.0))
-    assert commands[:2] == (RemoveRun("s.1.1"), StartRun("s.2.1", new, "host"))
+    assert commands[0] == StartRun("s.2.1", new, "host", before="s.1.1")
 
 
 def test_withdrawn_wins_over_a_replacement_that_waits() -> None:
