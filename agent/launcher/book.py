@@ -4,6 +4,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 
 from agent.launcher import record
@@ -12,11 +13,13 @@ from agent.launcher.protocol import DISK_ERRORS, JobRequest, LauncherError
 from agent.launcher.record import Record
 
 _KEY_BYTES = 32
+_WAIT_SECONDS = 20.0
 
 
 class Book:
-    def __init__(self, host: Host, max_runs: int) -> None:
+    def __init__(self, host: Host, max_runs: int, *, wait_seconds: float = _WAIT_SECONDS) -> None:
         self._host = host
+        self._wait_seconds = wait_seconds
         self._max_runs = max_runs
         self._records: dict[str, Record] = {}
         self._busy: set[str] = set()
@@ -26,9 +29,14 @@ class Book:
 
     @contextlib.contextmanager
     def only(self, run: str) -> Generator[None]:
-        """Waits until nobody else has `run` in hand."""
+        """Waits until nobody else has `run` in hand. Raises LauncherError(no-room) when that takes too long.
+
+        Who asks has one of the launcher's connections: were all of them to wait for runs whose disks are being checked,
+        nobody could ask for another.
+        """
         with self._freed:
-            self._freed.wait_for(lambda: run not in self._busy)
+            if not self._freed.wait_for(lambda: run not in self._busy, self._wait_seconds):
+                raise LauncherError("no-room", f"run {run} is being worked on; ask again", "run")
             self._busy.add(run)
         try:
             yield
@@ -128,9 +136,12 @@ class Book:
             self._records[fresh.run] = fresh
             return fresh
 
-    def have_place(self) -> None:
-        """For a held run that is to go on. Raises LauncherError(no-room)."""
-        self._have_place(self.every())
+    def take_place(self, held: Record) -> Record:
+        """For a held run that is to go on: it counts from now on. Raises LauncherError(no-room)."""
+        with self._freed:
+            self._have_place(list(self._records.values()))
+            taken = self._records[held.run] = replace(held, stage="created")
+            return taken
 
     def _have_place(self, known: list[Record]) -> None:
         live = sum(not found.over and found.stage != "held" for found in known)

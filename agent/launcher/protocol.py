@@ -106,7 +106,7 @@ class CheckRequest:
 class JobRequest:
     """Everything a run may ask for. Bounds are checked by request.parse_job."""
 
-    run: str  # [a-z0-9][a-z0-9.-]{0,79}
+    run: str  # [a-z0-9][a-z0-9.-]{0,79}, not with .tmp at its end
     tenant: str  # [a-z0-9][a-z0-9-]{0,31}
     job: str  # [a-z0-9][a-z0-9-]{0,47}; (tenant, job) owns the disk, and is how peers call it
     image: str  # "host", or "sha256:" and 64 hex digits: the manifest of an image that was unpacked

@@ -10,7 +10,7 @@ from agent.launcher.fields import number, only, plain, refuse, table, text, word
 from agent.launcher.protocol import MIB, CheckRequest, JobRequest, Signal
 from agent.launcher.reach import parse_network
 
-_RUN = re.compile(r"[a-z0-9][a-z0-9.-]{0,79}")
+_RUN = re.compile(r"[a-z0-9][a-z0-9.-]{0,79}(?<!\.tmp)")  # conmon begins the next log of LOG as LOG.tmp
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _JOB = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
 _IMAGE = re.compile(r"sha256:[0-9a-f]{64}")

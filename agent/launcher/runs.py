@@ -53,8 +53,8 @@ class Runs:
             elif held.stage != "held":
                 return held.state()
             else:
-                self.book.have_place()
                 self._set_reach(held, request.network.reach if request.network else Reach())
+                self.book.take_place(self.book.known(request.run))
             return self._begin(request.run)
 
     def hold(self, request: JobRequest) -> RunState:
@@ -223,8 +223,8 @@ class Runs:
     def _begin(self, run: str) -> RunState:
         found = self.book.known(run)
         try:
-            if found.stage == "held":
-                found = self.book.keep(replace(found, stage="created", started_unix_nano=self._wall_nano()))
+            if not found.started_unix_nano:  # it was held
+                found = self.book.keep(replace(found, started_unix_nano=self._wall_nano()))
             execute.perform(plan.start(run, self._host))
             return self.book.keep(replace(found, stage="running")).state()
         except BaseException:

@@ -98,8 +98,19 @@ class Server:
                     return
             if wake in select.select([listener, wake], [], [])[0]:
                 return
-            connection, _ = listener.accept()
-            threading.Thread(target=self._converse, args=(connection, places.release), daemon=True).start()
+            try:
+                connection, _ = listener.accept()
+            except OSError as error:  # out of descriptors, when many runs are killed at once
+                say(f"accept: {error.strerror}")
+                places.release()
+                time.sleep(_PLACE_SECONDS)
+                continue
+            try:
+                threading.Thread(target=self._converse, args=(connection, places.release), daemon=True).start()
+            except RuntimeError as error:  # out of threads: the caller sees the end, and asks again
+                say(str(error))
+                connection.close()
+                places.release()
 
     def _converse(self, connection: socket.socket, done: Callable[[], None]) -> None:
         try:

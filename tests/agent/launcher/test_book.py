@@ -42,6 +42,26 @@ def test_one_run_is_in_one_hand_at_a_time(here: Host) -> None:
     assert done.is_set()
 
 
+def test_nobody_waits_for_ever_for_a_run_in_anothers_hand(here: Host) -> None:
+    mine = Book(here, 4, wait_seconds=0.05)
+    with mine.only("a"):
+        with pytest.raises(LauncherError) as refused, mine.only("a"):
+            pass
+        assert refused.value.code == "no-room"
+    with mine.only("a"):
+        pass
+
+
+def test_a_held_run_that_goes_on_takes_its_place_at_once(here: Host) -> None:
+    mine = Book(here, 1)
+    held = [replace(reserve(mine, replace(REQUEST, run=name), held=True), stage="held") for name in ("a", "b")]
+    for one in held:
+        mine.learn(one)
+    assert mine.take_place(held[0]).stage == "created"
+    with pytest.raises(LauncherError, match="1 runs are running, the most"):
+        mine.take_place(held[1])
+
+
 def test_no_two_runs_have_the_same_slot_and_one_that_is_gone_is_used_again(here: Host) -> None:
     mine = Book(here, 4)
     assert [reserve(mine, replace(REQUEST, run=name)).slot for name in ("a", "b", "c")] == [0, 1, 2]
@@ -57,7 +77,7 @@ def test_held_runs_have_a_slot_and_take_nobodys_place(here: Host) -> None:
     with pytest.raises(LauncherError, match="1 runs are running, the most"):
         reserve(mine, replace(REQUEST, run="b"))
     with pytest.raises(LauncherError, match="1 runs are running, the most"):
-        mine.have_place()
+        mine.take_place(held)
 
 
 def test_slots_can_run_out(here: Host) -> None:

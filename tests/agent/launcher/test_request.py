@@ -24,6 +24,7 @@ def test_a_request_survives_the_wire() -> None:
     ("field", "value"),
     [
         ("run", "../x"), ("run", "A"), ("run", ""), ("run", "a" * 81), ("run", "a/b"), ("run", "a\n"), ("run", None),
+        ("run", "a.tmp"),
         ("tenant", "a.b"), ("tenant", ""), ("image", "/usr"), ("image", "hostile"),
         ("command", []), ("command", "sh"), ("command", [""]), ("command", ["a\0"]), ("command", ["\ud800"]),
         ("command", ["a"] * 65), ("command", ["a" * 16385]), ("command", [1]),

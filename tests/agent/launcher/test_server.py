@@ -1,3 +1,5 @@
+import contextlib
+import errno
 import json
 import os
 import socket
@@ -155,6 +157,53 @@ def test_a_log_is_handed_over_as_a_descriptor_and_not_kept(wire: socket.socket) 
     os.close(fds[0])
     assert "ok" in ask(wire, b'{"op": "hello"}')  # the launcher closes its own after it has sent it
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+class _Short:
+    """A listener in a process that has no descriptor left, once."""
+
+    def __init__(self, real: socket.socket) -> None:
+        self._real = real
+        self._full = True
+
+    def fileno(self) -> int:
+        return self._real.fileno()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if self._full:
+            self._full = False
+            raise OSError(errno.EMFILE, "Too many open files")
+        return self._real.accept()
+
+
+def test_a_moment_without_descriptors_or_threads_ends_no_launcher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = Server(Answers(), Stocked(), FACTS, os.getuid())  # type: ignore[arg-type]  # as above
+    begun = iter([RuntimeError("can't start new thread")])
+
+    class Scarce(threading.Thread):
+        def start(self) -> None:
+            for error in begun:
+                raise error
+            super().start()
+
+    wake, woken = socket.socketpair()
+    with server.open_socket(tmp_path / "s", os.getuid()) as listener, wake, woken:
+        accepting = threading.Thread(target=served._accept, args=(_Short(listener), wake))
+        accepting.start()
+        monkeypatch.setattr(server.threading, "Thread", Scarce)
+        answers: list[bytes] = []
+        while not any(answers):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as caller:
+                caller.settimeout(10)
+                caller.connect(str(tmp_path / "s"))
+                with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+                    caller.send(b'{"op": "hello"}')
+                    answers.append(caller.recv(MAX_PACKET))
+        woken.send(b"x")
+        accepting.join(10)
+        assert not accepting.is_alive()
 
 
 def test_our_own_socket_is_for_the_agent_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
