@@ -2,22 +2,21 @@
 
 import importlib
 import sys
-from pathlib import Path
 
 from agent.deferred import defer_unused
 
-DEFAULT_CONFIG = Path("/etc/edge-agent/agent.toml")
+DEFAULT_CONFIG = "/etc/edge-agent/agent.toml"
 
 
 def main(argv: list[str] | None = None) -> int:
-    defer_unused()  # before anything imports what would load it all
+    defer_unused()  # before anything imports what would load it all; pathlib does
     words = sys.argv[1:] if argv is None else argv
     match words:
         # As systemd starts it: without argparse, 0.3 MB for which the daemon has no use (docs/decisions/0015).
         case ["run"]:
             code: int = importlib.import_module("agent.cli.run").run(DEFAULT_CONFIG)
         case ["--config", file, "run"]:
-            code = importlib.import_module("agent.cli.run").run(Path(file))
+            code = importlib.import_module("agent.cli.run").run(file)
         case _:
             code = importlib.import_module("agent.cli.verbs").main(words, DEFAULT_CONFIG)
     return code

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import random
-import uuid
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -73,7 +72,7 @@ class App:
         self._spool, self._aside = open_spool(
             state_dir / "spool.db",
             limit_bytes=config.spool.limit_bytes,
-            epoch=str(uuid.uuid4()),
+            epoch=os.urandom(16).hex(),
             set_aside=f".corrupt-{clock.wall_nano() // 10**9}",
         )
         self._record = _recorder(self._spool, clock)

@@ -4,19 +4,21 @@ docs/decisions/0015-footprint.md says what each costs.
 """
 
 import importlib
+import os
 import sys
 import threading
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 _LOCK = threading.Lock()
 
 
-def defer(name: str, known: Mapping[str, Any] | None = None) -> None:
+def defer(name: str, known: Mapping[str, Any] | None = None, functions: Collection[str] = ()) -> None:
     """Let `import name` give a stand-in, which loads the real module once an attribute beyond `known` is asked for.
 
+    `functions` may be imported by name (`from name import function`): the module is loaded when one is called.
     Not importlib.util.LazyLoader: on Python 3.11 a second `import a.b` is enough to load its modules.
     Call it before anything imports `name`; a module that is already there stays.
     """
@@ -25,15 +27,20 @@ def defer(name: str, known: Mapping[str, Any] | None = None) -> None:
     attributes: Mapping[str, Any] = known or {}
     stand_in = types.ModuleType(name)
 
-    def find(attribute: str) -> Any:  # module-level __getattr__, PEP 562
-        if attribute in attributes:
-            return attributes[attribute]
-        if attribute.startswith("__"):
-            raise AttributeError(attribute)  # inspect and pickle look into every module; that is no use of it
+    def load(attribute: str) -> Any:
         with _LOCK:  # of two threads one removes it, and neither what the other then loads
             if sys.modules.get(name) is stand_in:
                 del sys.modules[name]
         return getattr(importlib.import_module(name), attribute)
+
+    def find(attribute: str) -> Any:  # module-level __getattr__, PEP 562
+        if attribute in attributes:
+            return attributes[attribute]
+        if attribute in functions:
+            return _late(attribute, load)
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)  # inspect and pickle look into every module; that is no use of it
+        return load(attribute)
 
     vars(stand_in)["__getattr__"] = find
     sys.modules[name] = stand_in
@@ -42,8 +49,41 @@ def defer(name: str, known: Mapping[str, Any] | None = None) -> None:
         setattr(importlib.import_module(parent), child, stand_in)
 
 
+def _late(function: str, load: Callable[[str], Any]) -> Callable[..., Any]:
+    def call(*args: Any, **named: Any) -> Any:
+        return load(function)(*args, **named)
+
+    return call
+
+
+class _NodeVisitor:
+    """What inspect derives a class from when it is imported; its getsource() alone uses it, and ast before it."""
+
+    def __getattr__(self, name: str) -> Any:
+        return types.MethodType(getattr(importlib.import_module("ast").NodeVisitor, name), self)
+
+
+def _system() -> str:
+    return os.uname().sysname
+
+
 def defer_unused() -> None:
-    """What the agent's libraries import and the agent never uses, as long as it costs a third of a megabyte or more."""
+    """What the agent's libraries import and an idle agent never uses. Before anything imports pathlib, too."""
     defer("urllib.request")  # paho, to find a proxy, which needs PySocks too; brings http.client and email
     defer("google.protobuf.internal.python_message")  # protobuf without its C code; brings text_format and decoders
     defer("typing_extensions", {"Self": typing.Self})  # grpc, in annotations
+    defer("ast", {"NodeVisitor": _NodeVisitor})  # inspect, to find the source of a class
+    defer_common()
+    defer("uuid")  # paho, for clients without a name
+    defer("platform", {"system": _system})  # paho: is this Windows?
+    defer("tempfile")  # identity.store, at an enrolment or a renewal
+    defer("calendar")  # protobuf, for timestamps out of datetimes
+    defer("locale")  # subprocess, for text
+    defer("ipaddress")  # jobs.request, for jobs with a network
+    defer("pkgutil")  # grpc, for the certificates of public servers
+
+
+def defer_common() -> None:
+    """Of agent and launcher both."""
+    defer("urllib.parse", functions=("quote_from_bytes",))  # pathlib, for as_uri(); brings ipaddress
+    defer("shutil")  # to remove what is left of images and identities; brings bz2 and lzma

@@ -9,10 +9,10 @@ from agent.config.load import load
 from agent.errors import ConfigError, EdgeError
 
 
-def run(config_file: Path) -> int:
+def run(config_file: Path | str) -> int:
     """0 after an orderly stop; 78 (EX_CONFIG, sysexits.h) when a person must mend something first; 1 otherwise."""
     try:
-        config = load(config_file)
+        config = load(Path(config_file))
         log.configure(config.log.level)
         asyncio.run(app.run(config))
     except ConfigError as error:

@@ -16,7 +16,7 @@ from agent.errors import EdgeError
 VERBS = ("enrol", "config", "doctor", "status", "jobs", "logs", "devices", "spool")
 
 
-def main(words: Sequence[str], default_config: Path) -> int:
+def main(words: Sequence[str], default_config: str) -> int:
     """The exit code: 0 done, 1 refused or failed with one line on stderr, 2 usage, 130 interrupted."""
     args = _parser(words, default_config).parse_args(words)
     try:
@@ -37,7 +37,7 @@ def _daemon(args: argparse.Namespace) -> int:
     return run.run(args.config)
 
 
-def _parser(words: Sequence[str], default_config: Path) -> argparse.ArgumentParser:
+def _parser(words: Sequence[str], default_config: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="edge-agent", description="the store's agent, and what people on site ask it")
     parser.add_argument("--config", type=Path, default=default_config, metavar="FILE")
     parser.add_argument("--version", action="version", version=__version__)

@@ -1,8 +1,9 @@
 """From a job's spec, and what was found out for it, to what the launcher is asked for. Pure."""
 
 import base64
+import ipaddress  # deferred (agent/deferred.py): no name of it when this file is imported, not even in an annotation
 from collections.abc import Callable, Mapping
-from ipaddress import IPv4Address, IPv4Network
+from functools import cache
 from typing import Literal
 
 from agent.sandbox import CheckRequest, Destination, JobRequest, NetworkRequest, PublishedPort, Reach
@@ -11,12 +12,9 @@ from agent.spec import HealthCheck, JobSpec, Network
 MAX_DESTINATIONS = 512  # launcher/protocol.py Reach
 # Only an entry that lies inside one of these opens addresses of it: what a name resolves to is chosen by whoever
 # owns the name, and must never be the store's own network (DNS rebinding) or this box.
-_PRIVATE = tuple(
-    IPv4Network(each)
-    for each in (
-        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16",
-        "224.0.0.0/3",
-    )
+_PRIVATE = (
+    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16",
+    "224.0.0.0/3",
 )  # fmt: skip
 
 # The addresses of a name, none while it is unknown.
@@ -55,7 +53,7 @@ def names(spec: JobSpec) -> tuple[str, ...]:
 
 def reach(network: Network, known: Known, *, cut: bool) -> Reach:
     """What the job may reach now. A private address that a name has is in its /etc/hosts, but only a cidr opens it."""
-    cidrs = [IPv4Network(entry.cidr) for entry in network.egress if entry.cidr]
+    cidrs = [ipaddress.IPv4Network(entry.cidr) for entry in network.egress if entry.cidr]
     destinations = [
         Destination(entry.cidr, entry.port, _protocol(entry.protocol)) for entry in network.egress if entry.cidr
     ]
@@ -63,7 +61,7 @@ def reach(network: Network, known: Known, *, cut: bool) -> Reach:
     for entry in network.egress:
         if not entry.name:
             continue
-        found = [IPv4Address(address) for address in known(entry.name)]
+        found = [ipaddress.IPv4Address(address) for address in known(entry.name)]
         public = [address for address in found if not _is_private(address)]
         hosts[entry.name.lower()] = tuple(
             str(address) for address in found if address in public or _opened(address, cidrs)
@@ -90,11 +88,16 @@ def _check(check: HealthCheck) -> CheckRequest:
     return CheckRequest(check.command, check.tcp_port, check.timeout_seconds)
 
 
-def _is_private(address: IPv4Address) -> bool:
-    return any(address in network for network in _PRIVATE)
+@cache
+def _private() -> "tuple[ipaddress.IPv4Network, ...]":
+    return tuple(ipaddress.IPv4Network(each) for each in _PRIVATE)
 
 
-def _opened(address: IPv4Address, cidrs: list[IPv4Network]) -> bool:
+def _is_private(address: "ipaddress.IPv4Address") -> bool:
+    return any(address in network for network in _private())
+
+
+def _opened(address: "ipaddress.IPv4Address", cidrs: "list[ipaddress.IPv4Network]") -> bool:
     """By an entry that lies inside a private range, as the launcher has it too."""
-    inside = (cidr for cidr in cidrs if any(cidr.subnet_of(private) for private in _PRIVATE))
+    inside = (cidr for cidr in cidrs if any(cidr.subnet_of(private) for private in _private()))
     return any(address in cidr for cidr in inside)

@@ -16,7 +16,10 @@ def spare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     package = tmp_path / "spare_package"
     package.mkdir()
     (package / "__init__.py").touch()
-    (package / "part.py").write_text("import builtins\nbuiltins.spare_loads += 1\nVALUE = 7\nSelf = 'the real one'\n")
+    (package / "part.py").write_text(
+        "import builtins\nbuiltins.spare_loads += 1\nVALUE = 7\nSelf = 'the real one'\n"
+        "def double(number):\n    return 2 * number\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("builtins.spare_loads", 0, raising=False)
     yield "spare_package.part"
@@ -67,6 +70,15 @@ def test_what_is_known_does_not_load_the_module(spare: str) -> None:
     assert (Self, loads()) == ("known", 0)
 
 
+def test_a_function_that_was_imported_by_name_loads_the_module_when_it_is_called(spare: str) -> None:
+    defer(spare, functions=("double",))
+    from spare_package.part import double
+
+    assert loads() == 0
+    assert [double(2), double(number=3)] == [4, 6]
+    assert loads() == 1
+
+
 def test_a_module_that_is_there_stays(spare: str) -> None:
     import spare_package.part as there
 
@@ -74,15 +86,38 @@ def test_a_module_that_is_there_stays(spare: str) -> None:
     assert sys.modules[spare] is there
 
 
-def test_the_daemon_loads_nothing_that_only_an_unused_feature_of_a_library_needs() -> None:
-    """A library that begins to use one of these costs the store up to 1.3 MB: this says so."""
-    code = (
-        "import sys; from agent.deferred import defer_unused; defer_unused(); import agent.cli.run; "
-        "print(*(n for n in ('http.client', 'email.message', 'google.protobuf.text_format', 'difflib', "
-        "'importlib.resources') if n in sys.modules), getattr(sys.modules['typing_extensions'], '__file__', ''))"
-    )
+def daemon(code: str) -> str:
+    """What Python says to `code` after all of the daemon is imported, as its entry point imports it."""
+    start = "import sys; from agent.deferred import defer_unused; defer_unused(); import agent.cli.run\n"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT,
+        [sys.executable, "-c", start + code], capture_output=True, text=True, check=True, cwd=ROOT,
         env={"PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}", "PYTHONDONTWRITEBYTECODE": "1"},
     )  # fmt: skip
-    assert done.stdout.strip() == ""
+    return done.stdout.strip()
+
+
+def test_the_daemon_loads_nothing_that_only_an_unused_feature_of_a_library_needs() -> None:
+    """Whoever begins to use one of these costs the store up to 1.3 MB: this says so."""
+    unused = (
+        "ast bz2 calendar difflib email.message google.protobuf.text_format http.client importlib.resources ipaddress "
+        "locale lzma pkgutil platform shutil tempfile typing_extensions urllib.parse uuid"
+    )
+    code = f"print(*(n for n in {unused!r}.split() if getattr(sys.modules.get(n), '__file__', None)))"
+    assert daemon(code) == ""
+
+
+def test_what_is_deferred_works_when_it_is_used_after_all() -> None:
+    code = """
+import calendar, inspect, locale, pathlib, platform, shutil, tempfile, uuid, agent.clock, agent.jobs.request
+print(pathlib.Path('/a b').as_uri(), platform.system(), inspect.getsource(agent.clock.Clock).split()[0])
+print(platform.machine() != '', uuid.uuid4().version, calendar.timegm((1970, 1, 2, 0, 0, 0)))
+print(locale.getencoding().lower())
+shutil.rmtree(tempfile.mkdtemp())
+print(agent.jobs.request._is_private(__import__('ipaddress').IPv4Address('10.0.0.1')), inspect.signature(len))
+"""
+    assert daemon(code).splitlines() == [
+        "file:///a%20b Linux @dataclass(frozen=True,",
+        "True 4 86400",
+        "utf-8",
+        "True (obj, /)",
+    ]
