@@ -11,6 +11,8 @@ CONFIG_BYTES = 1 << 20
 LAYERS = 128  # as container engines that stack them (moby: max depth 125); more serves nobody
 _WORDS, _WORDS_BYTES = 64, 16 * 1024  # as of a request's command
 _ENV, _ENV_BYTES = 256, 64 * 1024
+_NAME_BYTES = 255  # of a file, in ext4
+_KERNELS = ("dev", "proc", "sys")
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "armv6l": "arm", "riscv64": "riscv64"}
@@ -148,6 +150,11 @@ def read_config(data: bytes, machine: str, layers: int) -> Author:
     cwd = _text(fields, "WorkingDir") or "/"
     if not cwd.startswith("/") or len(cwd) > 1024 or not cwd.isprintable() or ".." in cwd.split("/"):
         raise ImageError(f"its WorkingDir is {shown(cwd)}; it must be an absolute path without ..")
+    parts = [part for part in cwd.split("/") if part not in ("", ".")]
+    if any(len(part.encode()) > _NAME_BYTES for part in parts):
+        raise ImageError(f"its WorkingDir has a name of more than {_NAME_BYTES} bytes")
+    if parts and parts[0] in _KERNELS:  # /proc/self/fd/N: what a runtime forgot to close (CVE-2024-21626)
+        raise ImageError(f"its WorkingDir is {shown(cwd)}, which is the kernel's")
     return Author(ids, command, _env(fields), cwd, _text(fields, "User"))
 
 

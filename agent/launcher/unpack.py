@@ -238,9 +238,9 @@ class _Work:
         if code == "0":
             return
         said = self._said()
-        if _FULL in said.lower():
+        if said.lower().endswith(_FULL):  # at the end is the kernel's word; before it may be any, in a file's name
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        if "input/output error" in said.lower():
+        if said.lower().endswith("input/output error"):
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(self._disk))
         if (self._bench.directory / "oom").exists():
             raise ImageError("takes too much memory to unpack")

@@ -163,6 +163,11 @@ def test_an_owner_out_of_range_is_refused(shop: Store, uid: int) -> None:
     assert "owner is not in 0..65535" in refused(shop, image)
 
 
+def test_a_name_cannot_say_that_the_hosts_disk_is_full_or_failing(shop: Store) -> None:
+    name = "no space left on device: input/output error"
+    assert "owner is not in" in refused(shop, shop.layout.image(tar([entry(name, uid=70000)])))
+
+
 def test_the_highest_owner_in_range_is_kept(shop: Store) -> None:
     image = shop.layout.image(tar([(entry("file", uid=65535, gid=1), b"x")]))
     ready(shop, image)
