@@ -209,7 +209,7 @@ class JobView:
 
 @dataclass(frozen=True, slots=True)
 class ImageView:
-    """`state` is fetching, fetched (waits for its first job), unpacking, ready or failed; total_bytes 0 = not known yet."""
+    """`state`: fetching, fetched (waits for its first job), unpacking, ready, failed. total_bytes 0 = not known yet."""
 
     digest: str
     state: str

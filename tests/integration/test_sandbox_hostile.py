@@ -65,8 +65,8 @@ def launcher(request: pytest.FixtureRequest) -> Iterator[Launched]:
 
 def job(name: str, *command: str) -> JobRequest:
     return JobRequest(
-        run=name, tenant="acme", job="a", image="host", command=command, cpu_milli=1000, memory_bytes=256 * MIB, pids=64,
-        log_bytes=256 * 1024, tmp_bytes=4 * MIB,
+        run=name, tenant="acme", job="a", image="host", command=command, cpu_milli=1000, memory_bytes=256 * MIB,
+        pids=64, log_bytes=256 * 1024, tmp_bytes=4 * MIB,
     )  # fmt: skip
 
 

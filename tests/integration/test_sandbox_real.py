@@ -45,8 +45,8 @@ _count = iter(range(1000))
 
 def job(script: str, **changes: object) -> JobRequest:
     request = JobRequest(
-        run=f"job-{next(_count)}", tenant="acme", job="a", image="host", command=("/bin/sh", "-c", script), cpu_milli=1000,
-        memory_bytes=64 * MIB, pids=64, log_bytes=256 * 1024, tmp_bytes=4 * MIB,
+        run=f"job-{next(_count)}", tenant="acme", job="a", image="host", command=("/bin/sh", "-c", script),
+        cpu_milli=1000, memory_bytes=64 * MIB, pids=64, log_bytes=256 * 1024, tmp_bytes=4 * MIB,
     )  # fmt: skip
     return replace(request, **changes)  # type: ignore[arg-type]  # the test's own keywords
 
