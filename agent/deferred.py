@@ -3,6 +3,7 @@
 docs/decisions/0015-footprint.md says what each costs.
 """
 
+import codecs
 import importlib
 import os
 import sys
@@ -67,6 +68,23 @@ def _system() -> str:
     return os.uname().sysname
 
 
+def _encode_name(text: str, errors: str = "strict") -> tuple[bytes, int]:
+    """As the codec idna does it, which needs its tables only for what is not ASCII (or no name at all)."""
+    if text.isascii() and all(0 < len(label) < 64 for label in text.removesuffix(".").split(".")):
+        return text.encode(), len(text)
+    encoded: tuple[bytes, int] = importlib.import_module("encodings.idna").Codec().encode(text, errors)
+    return encoded
+
+
+def _decode_name(data: bytes, errors: str = "strict") -> tuple[str, int]:
+    decoded: tuple[str, int] = importlib.import_module("encodings.idna").Codec().decode(data, errors)
+    return decoded
+
+
+def _names_codec() -> codecs.CodecInfo:
+    return codecs.CodecInfo(_encode_name, _decode_name, name="idna")
+
+
 def defer_unused() -> None:
     """What the agent's libraries import and an idle agent never uses. Before anything imports pathlib, too."""
     defer("urllib.request")  # paho, to find a proxy, which needs PySocks too; brings http.client and email
@@ -78,6 +96,8 @@ def defer_unused() -> None:
     defer("platform", {"system": _system})  # paho: is this Windows?
     defer("tempfile")  # identity.store, at an enrolment or a renewal
     defer("calendar")  # protobuf, for timestamps out of datetimes
+    # socket and ssl, for each host name; brings unicodedata. encodings asks a codec's module for these two.
+    defer("encodings.idna", {"getregentry": _names_codec, "getaliases": tuple})
     defer("locale")  # subprocess, for text
     defer("ipaddress")  # jobs.request, for jobs with a network
     defer("pkgutil")  # grpc, for the certificates of public servers
@@ -86,4 +106,5 @@ def defer_unused() -> None:
 def defer_common() -> None:
     """Of agent and launcher both."""
     defer("urllib.parse", functions=("quote_from_bytes",))  # pathlib, for as_uri(); brings ipaddress
+    defer("traceback", functions=("extract_stack",))  # asyncio, logging, the launcher's server: after a bug of ours
     defer("shutil")  # to remove what is left of images and identities; brings bz2 and lzma

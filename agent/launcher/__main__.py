@@ -14,7 +14,6 @@ def main() -> int:
     """The exit code, as command_line.main has it. What is deferred is a fifth of the process (docs/decisions/0015)."""
     # dataclasses, for the docstrings of classes that have none, which nobody reads here; brings ast and dis.
     defer("inspect", {"signature": _unsigned})
-    defer("traceback")  # server, after a bug of ours
     defer_common()
     code: int = importlib.import_module("agent.launcher.command_line").main()
     return code

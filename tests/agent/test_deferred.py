@@ -86,12 +86,12 @@ def test_a_module_that_is_there_stays(spare: str) -> None:
     assert sys.modules[spare] is there
 
 
-def daemon(code: str) -> str:
+def daemon(code: str, first: str = "") -> str:
     """What Python says to `code` after all of the daemon is imported, as its entry point imports it."""
-    start = "import sys; from agent.deferred import defer_unused; defer_unused(); import agent.cli.run\n"
+    start = f"{first}import sys; from agent.deferred import defer_unused; defer_unused(); import agent.cli.run\n"
     done = subprocess.run(
         [sys.executable, "-c", start + code], capture_output=True, text=True, check=True, cwd=ROOT,
-        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}", "PYTHONDONTWRITEBYTECODE": "1"},
+        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"},
     )  # fmt: skip
     return done.stdout.strip()
 
@@ -100,10 +100,27 @@ def test_the_daemon_loads_nothing_that_only_an_unused_feature_of_a_library_needs
     """Whoever begins to use one of these costs the store up to 1.3 MB: this says so."""
     unused = (
         "ast bz2 calendar difflib email.message google.protobuf.text_format http.client importlib.resources ipaddress "
-        "locale lzma pkgutil platform shutil tempfile typing_extensions urllib.parse uuid"
+        "locale lzma pkgutil platform shutil stringprep tempfile textwrap traceback typing_extensions unicodedata "
+        "urllib.parse uuid"
     )
-    code = f"print(*(n for n in {unused!r}.split() if getattr(sys.modules.get(n), '__file__', None)))"
+    code = "import socket; socket.getaddrinfo('localhost', 80); 'central.example'.encode('idna')\n"
+    code += f"print(*(n for n in {unused!r}.split() if getattr(sys.modules.get(n), '__file__', None)))"
     assert daemon(code) == ""
+
+
+def test_names_are_encoded_as_the_real_codec_does_it() -> None:
+    names = ["localhost", "a.b-c.example", "a.", "", ".", "a..b", "x" * 63, "x" * 64, "bücher.example", "A.Example"]
+    real = "import encodings.idna\n"
+    code = f"""
+for name in {names!r}:
+    try:
+        print(name.encode("idna"))
+    except UnicodeError:
+        print("refused")
+print(b"xn--bcher-kva.example".decode("idna"))
+"""
+    assert daemon(code) == daemon(code, first=real)
+    assert "xn--bcher-kva" in daemon(code)
 
 
 def test_what_is_deferred_works_when_it_is_used_after_all() -> None:
