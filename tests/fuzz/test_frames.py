@@ -1,6 +1,6 @@
 """Whatever the agent's user sends, the launcher answers, and no plan leaves what root's policy allows.
 
-500 packets in `./dev test`, 20,000 with EDGE_FUZZ=full (`./dev fuzz`, where atheris, ten times as fast, adds hundreds of thousands).
+500 packets in `./dev test`, 20,000 with EDGE_FUZZ=full: `./dev fuzz`, where atheris, ten times as fast, adds a million.
 """
 
 import json
