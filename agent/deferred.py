@@ -76,7 +76,7 @@ def _encode_name(text: str, errors: str = "strict") -> tuple[bytes, int]:
     return encoded
 
 
-def _decode_name(data: bytes, errors: str = "strict") -> tuple[str, int]:
+def _decode_name(data: Any, errors: str = "strict") -> tuple[str, int]:
     decoded: tuple[str, int] = importlib.import_module("encodings.idna").Codec().decode(data, errors)
     return decoded
 
