@@ -5,7 +5,7 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +72,7 @@ class Sandbox:
         return RunState(**await self._value({"op": "hold", **to_json(request)}))
 
     async def list_runs(self) -> tuple[RunState, ...]:
-        found: list[RunState] = []
-        more = True
-        while more:
-            value = await self._value({"op": "list", "after": found[-1].run if found else ""})
-            found += [RunState(**state) for state in value["runs"]]
-            more = value["more"]
-        return tuple(found)
+        return tuple([RunState(**one) for one in await self._all("list", "runs", lambda one: str(one["run"]))])
 
     async def state(self, run: str) -> RunState:
         return RunState(**await self._value({"op": "state", "run": run}))
@@ -123,20 +117,29 @@ class Sandbox:
         return ImageState(**await self._value({"op": "image", "image": image}))
 
     async def images(self) -> tuple[ImageState, ...]:
-        value = await self._value({"op": "images"})
-        return tuple(ImageState(**state) for state in value["images"])
+        return tuple([ImageState(**one) for one in await self._all("images", "images", lambda one: str(one["image"]))])
 
     async def remove_image(self, image: str) -> None:
         """RefusedError CONFLICT while a run uses it."""
         await self._value({"op": "remove-image", "image": image})
 
     async def disks(self) -> tuple[DiskState, ...]:
-        value = await self._value({"op": "disks"})
-        return tuple(DiskState(**state) for state in value["disks"])
+        found = await self._all("disks", "disks", lambda one: f"{one['tenant']}/{one['job']}")
+        return tuple([DiskState(**one) for one in found])
 
     async def remove_disk(self, tenant: str, job: str) -> None:
         """Everything that the job has kept. RefusedError CONFLICT while a run uses it."""
         await self._value({"op": "remove-disk", "tenant": tenant, "job": job})
+
+    async def _all(self, op: str, what: str, name: Callable[[Mapping[str, Any]], str]) -> list[dict[str, Any]]:
+        """Of an answer that comes in parts, each behind what the last one ended with."""
+        found: list[dict[str, Any]] = []
+        more = True
+        while more:
+            value = await self._value({"op": op, "after": name(found[-1]) if found else ""})
+            found += value[what]
+            more = value.get("more", False)  # a launcher that is yet to be renewed says all at once
+        return found
 
     async def _value(self, request: Mapping[str, Any]) -> dict[str, Any]:
         value, fd = await self._ask(request)

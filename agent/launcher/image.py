@@ -20,6 +20,9 @@ from agent.launcher.storage import ImageConfig, MountFile
 _PARTIAL = ".partial"
 _ADOPT_SECONDS = 15.0
 _SAID_BYTES = 1 << 16  # the last of it
+_WAITING = 32  # images that are to be unpacked
+_REMEMBERED = 32  # attempts that made no image
+_MESSAGE_LETTERS = 500
 
 
 def file(places: Places, image: str) -> Path:
@@ -156,9 +159,12 @@ class Images:
             if over.get("ended") in ("host", "absent"):
                 del self._over[image]  # these pass: the next question tries again
             if over.get("ended") == "host":
-                raise LauncherError("host", f"{image}: {over.get('message')}", str(over.get("field", "")))
+                message = str(over.get("message"))[:_MESSAGE_LETTERS]
+                raise LauncherError("host", f"{image}: {message}", str(over.get("field", "")))
             state = self._state(image, over)
             if state.state == "absent" and not over and self._fetched(image):
+                if len(self._wanted) >= _WAITING:
+                    raise LauncherError("no-room", f"{_WAITING} images wait to be unpacked; ask again", "image")
                 self._wanted.append(image)
                 self._look()
                 state = self._state(image, {})
@@ -225,7 +231,7 @@ class Images:
             total, used = int(about["total_bytes"]), self._record(image).stat().st_mtime_ns
             disk = file(self._host.places, image).stat().st_blocks * 512
             return ImageState(image, "ready", "", total, total, disk, used)
-        message = str(over.get("message", ""))
+        message = str(over.get("message", ""))[:_MESSAGE_LETTERS]
         return ImageState(image, "failed" if over.get("ended") == "failed" else "absent", message)
 
     def _look(self) -> None:
@@ -259,6 +265,8 @@ class Images:
         end_unpacker(self._host)
         if child.last["ended"] != "ready":
             self._over[child.image] = child.last
+            while len(self._over) > _REMEMBERED:
+                del self._over[next(iter(self._over))]
             idmap.clear(storage.mounts(self._host.places), storage.UNPACKER)
             shutil.rmtree(self._top / f"{child.image.removeprefix('sha256:')}{_PARTIAL}", ignore_errors=True)
 
@@ -281,5 +289,9 @@ class Images:
             ]
             environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": str(Path(__file__).parents[2])}
             argv = (self._python, "-P", "-s", "-B", "-m", "agent.launcher.unpack")
-            pid = os.posix_spawn(self._python, argv, environment, file_actions=actions)
+            try:
+                pid = os.posix_spawn(self._python, argv, environment, file_actions=actions)
+            except OSError:
+                os.close(said)
+                raise
         return _Child(image, pid, said, {})

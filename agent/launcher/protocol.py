@@ -19,9 +19,9 @@ request, in order. Request: {"op": OP, ...arguments}. Reply: {"ok": {...}} or
 | logs | run | {} | the log file, read-only |
 | remove | run | {}  (only an ended or held run) | |
 | image | image | ImageState; begins to unpack what the agent has fetched | |
-| images | | {"images": [ImageState, ...]} | |
+| images | [after] | {"images": [ImageState, ...], "more": bool}: by image | |
 | remove-image | image | {}  (only one that no run uses) | |
-| disks | | {"disks": [DiskState, ...]} | |
+| disks | [after] | {"disks": [DiskState, ...], "more": bool}: by TENANT/JOB | |
 | remove-disk | tenant, job | {}  (only one that no run uses) | |
 
 The caller names a run and its limits. It can't name a path, an OCI fragment, a user id or a shell string.

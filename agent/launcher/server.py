@@ -14,22 +14,25 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from agent.launcher import protocol
 from agent.launcher import request as requests
-from agent.launcher.protocol import MAX_PACKET, LauncherError, to_json
+from agent.launcher.protocol import MAX_PACKET, DiskState, ImageState, LauncherError, RunState, to_json
 from agent.launcher.reach import parse_reach
 from agent.launcher.runs import Runs
 from agent.launcher.stock import Stock
 
 _CONNECTIONS = 24  # twice what health checks may take of them
-_LISTED = 256  # runs in an answer: 400 bytes each at most
+# In an answer: runs and disks of 400 bytes at most, images of 7 KB when what is said of them is in no letters of ours.
+_LISTED = 256
+_LISTED_IMAGES = 24
 _IDLE_SECONDS = 30.0
 _STOP_SECONDS = 20.0
 _PLACE_SECONDS = 0.05
 _FIRST_INHERITED = 3  # sd_listen_fds(3)
 
+_State = TypeVar("_State", RunState, ImageState, DiskState)
 Answer = tuple[dict[str, Any], int | None]
 
 
@@ -154,16 +157,11 @@ class Server:
             case "hold":
                 return to_json(self.runs.hold(requests.parse_job(raw))), None
             case "list":
-                return self._list(raw.get("after", "")), None
+                return _page("runs", self.runs.states(), lambda one: one.run, raw, _LISTED), None
             case "image" | "images" | "remove-image" | "disks" | "remove-disk" as op:
                 return self._do_stock(op, raw), None
             case op:
                 return self._do_run(op, requests.run_name(raw), raw)
-
-    def _list(self, after: object) -> dict[str, Any]:
-        """By name, so that a run which was there all along is in one of the answers."""
-        states = [state for state in self.runs.states() if state.run > str(after)]
-        return {"runs": [to_json(state) for state in states[:_LISTED]], "more": len(states) > _LISTED}
 
     def _do_run(self, op: object, run: str, raw: dict[str, Any]) -> Answer:
         match op:
@@ -193,14 +191,23 @@ class Server:
             case "image":
                 return to_json(self.stock.image(requests.image_name(raw)))
             case "images":
-                return {"images": [to_json(state) for state in self.stock.images()]}
+                return _page("images", self.stock.images(), lambda one: one.image, raw, _LISTED_IMAGES)
             case "remove-image":
                 self.stock.remove_image(requests.image_name(raw))
             case "disks":
-                return {"disks": [to_json(state) for state in self.stock.disks()]}
+                return _page("disks", self.stock.disks(), lambda one: f"{one.tenant}/{one.job}", raw, _LISTED)
             case _:
                 self.stock.remove_disk(*requests.owner(raw))
         return {}
+
+
+def _page(
+    what: str, states: list[_State], name: Callable[[_State], str], raw: dict[str, Any], most: int
+) -> dict[str, Any]:
+    """By name, so that one which was there all along is in one of the answers."""
+    after = str(raw.get("after", ""))
+    found = sorted((state for state in states if name(state) > after), key=name)
+    return {what: [to_json(state) for state in found[:most]], "more": len(found) > most}
 
 
 def _peer_uid(connection: socket.socket) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.launcher import image
-from agent.launcher.image import Images, Order
+from agent.launcher.image import Images, Order, _Child
 from agent.launcher.layout import Host, Places
 from agent.launcher.operation import MakeDirectory, Unmount
 from agent.launcher.protocol import LauncherError
@@ -64,6 +64,28 @@ def test_what_the_agent_has_not_fetched_is_absent(tmp_path: Path) -> None:
         images.config(NAME)
     with pytest.raises(LauncherError, match="no image"):
         images.remove(NAME)
+
+
+def test_what_waits_and_what_is_remembered_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent says what is to be unpacked, and it may be anybody."""
+    images = Images(here(tmp_path), tmp_path / "agent", 1 << 20)
+    names = [f"sha256:{number:064x}" for number in range(200)]
+    (tmp_path / "agent/blobs/sha256").mkdir(parents=True)
+    for name in names:
+        (tmp_path / "agent/blobs/sha256" / name.removeprefix("sha256:")).touch()
+    monkeypatch.setattr(Images, "_look", lambda _: None)
+    with pytest.raises(LauncherError) as refused:
+        for name in names:
+            images.ask(name)
+    assert refused.value.code == "no-room"
+    assert 8 <= len(images.states()) <= 64
+    images._wanted.clear()
+    for name in names:
+        images._wanted.append(name)
+        images._finish(_Child(name, 0, os.open("/dev/null", os.O_RDONLY), {"ended": "failed", "message": "x" * 10_000}))
+    left = images.states()
+    assert 8 <= len(left) <= 64 and left[-1].image == names[-1]
+    assert max(len(state.message) for state in left) <= 500
 
 
 def test_a_removed_image_is_gone_and_half_ones_are_never_listed(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from agent.launcher.protocol import (
     RunState,
 )
 from agent.launcher.server import Server
+from agent.sandbox import Sandbox
 from tests.fakes.launcher import FACTS
 
 STATE = RunState("a", "acme", "running", 5, None, False, 1, 0)
@@ -64,7 +65,10 @@ class Stocked:
         return ImageState(image, "unpacking", done_bytes=1, total_bytes=2)
 
     def disks(self) -> list[DiskState]:
-        return [DiskState("acme", "a", 5)]
+        return [DiskState("acme", f"j{number:04}", 5) for number in range(2000)]
+
+    def images(self) -> list[ImageState]:
+        return [ImageState(f"sha256:{number:064x}", "failed", "\U0001f4a9" * 500) for number in range(100)]
 
     def remove_disk(self, tenant: str, job: str) -> None:
         raise LauncherError("not-found", f"no disk of {tenant}/{job}", "job")
@@ -130,20 +134,27 @@ def test_what_cannot_be_done_is_said_and_the_next_request_is_heard(
     assert "ok" in ask(wire, b'{"op": "hello"}')
 
 
-def test_as_many_runs_as_can_be_are_listed_in_packets_that_fit(wire: socket.socket) -> None:
-    found: list[str] = []
-    more = True
-    while more:
-        answer = ask(wire, json.dumps({"op": "list", "after": found[-1] if found else ""}).encode())["ok"]
-        found += [state["run"] for state in answer["runs"]]
-        more = answer["more"]
-    assert found == [f"r{number:03}" for number in range(512)]
+async def test_however_much_there_is_it_comes_in_packets_that_fit(tmp_path: Path) -> None:
+    """The worst of names and messages, as the agent asks for it."""
+    served = Server(Answers(), Stocked(), FACTS, os.getuid())  # type: ignore[arg-type]  # as above
+    wake, woken = socket.socketpair()
+    with server.open_socket(tmp_path / "s", os.getuid()) as listener, wake, woken:
+        accepting = threading.Thread(target=served._accept, args=(listener, wake))
+        accepting.start()
+        asking = Sandbox(tmp_path / "s")
+        assert [state.run for state in await asking.list_runs()] == [f"r{number:03}" for number in range(512)]
+        assert len(set(await asking.disks())) == 2000
+        assert len(set(await asking.images())) == 100
+        woken.send(b"x")
+        accepting.join(10)
 
 
 def test_what_runs_and_what_is_kept_is_asked_for_by_one_word_each(wire: socket.socket) -> None:
     assert ask(wire, b'{"op": "check", "run": "a"}') == {"ok": {"healthy": False, "message": "sick"}}
     assert ask(wire, b'{"op": "reach", "run": "a", "reach": {"cut": true}}') == {"ok": {}}
-    assert ask(wire, b'{"op": "disks"}') == {"ok": {"disks": [{"tenant": "acme", "job": "a", "disk_bytes": 5}]}}
+    assert ask(wire, b'{"op": "disks", "after": "acme/j1998"}') == {
+        "ok": {"disks": [{"tenant": "acme", "job": "j1999", "disk_bytes": 5}], "more": False}
+    }
     image = json.dumps({"op": "image", "image": "sha256:" + "a" * 64}).encode()
     assert ask(wire, image)["ok"]["state"] == "unpacking"
 
@@ -192,7 +203,7 @@ def test_a_moment_without_descriptors_or_threads_ends_no_launcher(
     with server.open_socket(tmp_path / "s", os.getuid()) as listener, wake, woken:
         accepting = threading.Thread(target=served._accept, args=(_Short(listener), wake))
         accepting.start()
-        monkeypatch.setattr(server.threading, "Thread", Scarce)
+        monkeypatch.setattr(threading, "Thread", Scarce)
         answers: list[bytes] = []
         while not any(answers):
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as caller:
