@@ -45,7 +45,7 @@ def made() -> Iterator[str]:
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             place = MAKES_A_REASON.get(name, len(node.args))
             found = [*node.args[place : place + 1], *(word.value for word in node.keywords if word.arg == "reason")]
-            yield from (each.value for each in found if isinstance(each, ast.Constant) and each.value)
+            yield from (str(each.value) for each in found if isinstance(each, ast.Constant) and each.value)
 
 
 @pytest.mark.parametrize("path", sorted((DOCS / "examples").glob("*.toml")), ids=lambda path: path.name)
