@@ -32,7 +32,7 @@ async def run(
     bounded = [
         # Dies with the agent: nobody would watch it. RLIMIT_FSIZE stops a file the moment it is too long.
         *("setpriv", "--pdeathsig", "KILL", "--"),
-        *("prlimit", f"--fsize={file_bytes}", "--core=0", "--"),
+        *("prlimit", f"--fsize={file_bytes}", "--"),
         *argv,
     ]
     with contextlib.ExitStack() as files:
