@@ -3,7 +3,7 @@
 import contextlib
 from dataclasses import replace
 
-from agent.launcher import cgroup, execute, fate, image, monitor, mounts, network, plan, record
+from agent.launcher import cgroup, disk, execute, fate, image, monitor, mounts, network, plan, record
 from agent.launcher.layout import Host
 from agent.launcher.operation import MakeDirectory, Mount, WriteFile
 from agent.launcher.protocol import LauncherError
@@ -22,6 +22,7 @@ def adopt(runs: Runs, host: Host) -> None:
         runs.book.learn(found)
         _adopt(runs, host, found)
     _clear_strays(runs, host)
+    disk.adopt(host.places)
     if host.facts.network:
         execute.perform(network.prepare(runs.links(), host))
         execute.perform(network.peers(runs.links(), host))

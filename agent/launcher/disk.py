@@ -74,6 +74,12 @@ def states(places: Places) -> list[DiskState]:
     return [DiskState(path.parent.name, path.stem, path.stat().st_size) for path in found]
 
 
+def adopt(places: Places) -> None:
+    """Take away what an earlier launcher was making when it ended; its job may never ask again. Raises OSError."""
+    for path in storage.disks(places).glob("*/*.partial"):
+        path.unlink()
+
+
 def remove(places: Places, tenant: str, job: str) -> None:
     """The caller knows that no run uses it. Raises LauncherError: not-found, or conflict when one does all the same."""
     path = file(places, tenant, job)

@@ -82,11 +82,9 @@ def names(cgroup: str, network: str) -> Names:
 def table(here: Names, links: Sequence[Link], *, guard: bool) -> str:
     """The whole table anew, with `links` and nothing of runs that are gone.
 
-    `guard`: forwarding was off before us; what is neither from nor to a run stays as unforwarded as it was.
+    `guard`: as `guarded`.
     """
     any_run, refuse = f'"{here.prefix}*"', "counter name refused drop"
-    ours = f'"{_EVERY_LAUNCHERS}*"'
-    guarded = f"iifname != {ours} oifname != {ours} drop" if guard else ""
     base = f"""add table inet {here.table}
 delete table inet {here.table}
 table inet {here.table} {{
@@ -163,7 +161,6 @@ table inet {here.table} {{
   chain passing {{
     type filter hook forward priority filter; policy accept;
     oifname {any_run} goto to_run
-    {guarded}
   }}
   chain sending {{
     type filter hook output priority filter; policy accept;
@@ -182,7 +179,23 @@ table inet {here.table} {{
   }}
 }}
 """
-    return base + "".join(add(here, link) for link in links) + peers(here, links)
+    return base + guarded(here) * guard + "".join(add(here, link) for link in links) + peers(here, links)
+
+
+def guarded(here: Names) -> str:
+    """Forwarding was off before us: what is neither from nor to a run stays as unforwarded as it was.
+
+    The same however often it is said.
+    """
+    ours = f'"{_EVERY_LAUNCHERS}*"'
+    return f"""table inet {here.table} {{
+  chain guard {{
+    type filter hook forward priority filter; policy accept;
+  }}
+}}
+flush chain inet {here.table} guard
+add rule inet {here.table} guard iifname != {ours} oifname != {ours} drop
+"""
 
 
 def add(here: Names, link: Link) -> str:

@@ -92,6 +92,7 @@ def _network(found: Host, rules: Policy) -> Host:
         found,
         facts=replace(found.facts, network=True),
         router=interface.router(found.netns, network.marker(found.places)),
+        forwarding=network.marker(found.places).exists(),
         ipv6=interface.ipv6(),
     )
 

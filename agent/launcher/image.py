@@ -164,7 +164,7 @@ class Images:
             state = self._state(image, over)
             if state.state == "absent" and not over and self._fetched(image):
                 if len(self._wanted) >= _WAITING:
-                    raise LauncherError("no-room", f"{_WAITING} images wait to be unpacked; ask again", "image")
+                    raise LauncherError("conflict", f"{_WAITING} images wait to be unpacked; ask again", "image")
                 self._wanted.append(image)
                 self._look()
                 state = self._state(image, {})

@@ -33,9 +33,19 @@ def unavailable(cidr: str, netns: Path) -> str:
     if code != 0:
         return f"ip, tc or nft doesn't do what runs' networks take: {said[:500]}"
     try:
-        _said(netns, "true")
+        return _overlap(cidr, netns)
     except LauncherError as error:
         return str(error)
+
+
+def _overlap(cidr: str, netns: Path) -> str:
+    """What of this machine's own networks has addresses that runs would get, for people: nobody would reach it any more.
+
+    A wider network behind a router may hold them: then only those addresses of it are runs'.
+    """
+    script = f"ip -4 route show root {cidr} && ip -4 route show scope link match {cidr}"
+    for line in _said(netns, "/bin/sh", "-c", f"{{ {script}; }} | sed '/ dev ej/d; /^default/d'").splitlines():
+        return f'policy `network`: {cidr} is, or is part of, "{line.strip()}" on this machine; name another network'
     return ""
 
 

@@ -161,6 +161,7 @@ class Host:
     netns: Path | None = None  # the network namespace where the host's side of runs' networks lives; None = our own
     network: str = ""  # where runs' addresses are from, "10.222.0.0/16"; facts say whether they can have one
     router: bool = False  # it forwarded packets before any run had a network, and goes on to
+    forwarding: bool = False  # it does since an earlier launcher made it, for runs alone
     ipv6: bool = True  # the kernel knows it; runs never get it
     noswap: bool = False  # the kernel's tmpfs can be told to stay in memory (Linux 6.4)
     apparmor: str = ""  # the profile of every run; empty = this machine has none

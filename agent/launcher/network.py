@@ -41,7 +41,7 @@ def prepare(links: Sequence[Link], host: Host) -> Plan:
     return (
         MakeDirectory(host.places.run_dir / "netns", 0o700),
         MakeDirectory(host.places.run_dir / "hosts", 0o711),
-        _rules(firewall.table(names(host), links, guard=not host.router), host, "the rules of runs' networks"),
+        _rules(firewall.table(names(host), links, guard=host.forwarding), host, "the rules of runs' networks"),
     )
 
 
@@ -52,7 +52,7 @@ def create(link: Link, host: Host) -> Plan:
     return (
         WriteFile(hosts_file(host.places, link.run), hosts_text(link, (), host), 0o644, in_place=True),
         WriteFile(inside, "", 0o600),  # what the namespace is mounted on
-        _rules(firewall.add(here, link), host, "rules"),
+        _rules(firewall.guarded(here) * (not host.router) + firewall.add(here, link), host, "rules"),
         Run(
             (_UNSHARE, f"--net={inside}", "--", "ip", "-batch", "-"),
             _lines(
@@ -153,7 +153,7 @@ def _rate(link: Link) -> tuple[str, ...]:
 
 
 def _forward(host: Host) -> Plan:
-    """A machine that is no router becomes one for runs alone: the table's guard drops what isn't theirs."""
+    """A machine that is no router becomes one for runs alone: from now on the table's guard drops what isn't theirs."""
     if host.router:
         return ()
     return (

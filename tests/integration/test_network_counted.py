@@ -108,6 +108,22 @@ def test_a_run_that_says_nothing_pays_nothing(made: Store) -> None:
 def test_a_host_where_networks_work_says_so(made: Store) -> None:
     assert interface.unavailable("10.222.0.0/16", made.home.path) == ""
     assert "no-such" in interface.unavailable("10.222.0.0/16", made.home.path.with_name("no-such"))
+
+
+def test_runs_get_no_addresses_of_the_stores_own(made: Store) -> None:
+    """Overlapping by whichever is the wider; a private network behind a router may hold them."""
+    made.home.run("ip", "link", "add", "lan9", "type", "veth", "peer", "name", "lan9-end")
+    made.home.run("ip", "link", "set", "lan9", "up")
+    try:
+        for address, clashes in (("10.222.9.1/24", True), ("10.0.0.9/8", True), ("10.223.0.1/16", False)):
+            made.home.run("ip", "addr", "add", address, "dev", "lan9")
+            assert ("lan9" in interface.unavailable("10.222.0.0/16", made.home.path)) is clashes
+            made.home.run("ip", "addr", "del", address, "dev", "lan9")
+        made.home.run("ip", "addr", "add", "198.51.100.1/24", "dev", "lan9")
+        made.home.run("ip", "route", "add", "10.0.0.0/8", "via", "198.51.100.2")
+        assert interface.unavailable("10.222.0.0/16", made.home.path) == ""
+    finally:
+        made.home.run("ip", "link", "delete", "lan9")
     before = made.rules()
     assert "edge_jobs" in before
     made.add(1, REQUEST)

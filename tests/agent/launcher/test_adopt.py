@@ -147,3 +147,12 @@ def test_a_purge_leaves_the_machine_a_router_that_was_none_of_ours(here: Host, m
     network.marker(here.places).touch()
     purge(runs(here), here)
     assert forgotten == [here]
+
+
+def test_half_a_disk_that_nobody_may_ask_for_again_gives_its_room_back(here: Host) -> None:
+    disks = here.places.state_dir / "disks/acme"
+    disks.mkdir(parents=True)
+    for name in ("a.img", "b.partial"):
+        (disks / name).touch()
+    adopt(runs(here), here)
+    assert [path.name for path in disks.iterdir()] == ["a.img"]

@@ -80,6 +80,12 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert interface.unavailable("10.222.0.0/16", Path("/ns")) == ""
 
 
+def test_a_network_of_the_stores_own_is_not_given_to_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitor, "command", Says((0, ""), (0, "10.222.3.0/24 dev eth0 proto kernel scope link")))
+    why = interface.unavailable("10.222.0.0/16", Path("/ns"))
+    assert "policy `network`" in why and "10.222.3.0/24 dev eth0" in why
+
+
 @pytest.mark.parametrize(("said", "ours", "expected"), [("0", False, False), ("1", False, True), ("1", True, False)])
 def test_a_machine_that_we_made_forward_is_no_router(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, ours: bool, expected: bool

@@ -52,8 +52,15 @@ def test_a_router_is_left_as_it_is() -> None:
     router = replace(HOST, router=True)
     for plan in (network.create(link(), router), network.forget(router)):
         assert not any("sysctl" in step.argv for step in runs(plan))
-    assert 'ej*" drop' not in runs(network.prepare((), router))[0].stdin
-    assert 'oifname != "ej*" drop' in runs(network.prepare((), HOST))[0].stdin
+    for plan in (network.prepare((), router), network.create(link(), router)):
+        assert 'ej*" drop' not in runs(plan)[0].stdin
+
+
+def test_what_others_forward_is_stopped_only_once_we_switch_forwarding_on() -> None:
+    """Before the first run with a network, whoever makes this machine a router is not in our way, nor we in his."""
+    assert 'oifname != "ej*" drop' not in runs(network.prepare((), HOST))[0].stdin
+    assert 'oifname != "ej*" drop' in runs(network.create(link(), HOST))[0].stdin
+    assert 'oifname != "ej*" drop' in runs(network.prepare((), replace(HOST, forwarding=True)))[0].stdin
 
 
 def test_forwarding_is_marked_before_it_is_switched_on() -> None:
