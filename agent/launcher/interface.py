@@ -39,7 +39,7 @@ def unavailable(cidr: str, netns: Path) -> str:
 
 
 def _overlap(cidr: str, netns: Path) -> str:
-    """What of this machine's own networks has addresses that runs would get, for people: nobody would reach it any more.
+    """What of this machine's own networks has addresses that runs would get, for people: it would be out of reach.
 
     A wider network behind a router may hold them: then only those addresses of it are runs'.
     """
