@@ -10,6 +10,7 @@ from storeedge.v1.record_pb2 import (
     JOB_STATE_RUNNING,
     JOB_STATE_STARTING,
     JOB_STATE_UNSPECIFIED,
+    Event,
     Record,
 )
 
@@ -34,7 +35,7 @@ def jobs(records: Iterable[Record]) -> list[Job]:
             reason=event.reason,
             attempt=event.attempt,
             message=event.message,
-            health=_HEALTH.get(event.attributes.get("health", ""), Job.HEALTH_UNSPECIFIED),
+            health=_health(event),
         )
         if before is not None and (before.generation, before.attempt) == (event.generation, event.attempt):
             job.started_unix_nano = before.started_unix_nano
@@ -49,3 +50,9 @@ def jobs(records: Iterable[Record]) -> list[Job]:
             job.ended_unix_nano = record.time_unix_nano
         found[event.job] = job
     return [found[name] for name in sorted(found)]
+
+
+def _health(event: Event) -> Job.Health:
+    """Of what runs. The event of its end still tells what it was."""
+    told = event.attributes.get("health", "") if event.state == JOB_STATE_RUNNING else ""
+    return _HEALTH.get(told, Job.HEALTH_UNSPECIFIED)

@@ -1,6 +1,6 @@
 """A bill in a file: usage records as JSON lines, which whoever holds them can check without central.
 
-The first line says what it is: {"statement": 1, "trust_domain", "complete", "issuing": [base64 of DER]}. Each other is
+The first line says what it is: {"statement": 1, "trust_domain", "tenant", "complete", "issuing": [base64 of DER]}. Each other is
 a record: {"node": "s/n", "epoch", "seq", "record"}, the latter as protobuf's JSON with the names of the proto.
 """
 
@@ -28,21 +28,26 @@ HeldBy = dict[str, dict[str, tuple[int, int]]]
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """`complete`: all records of each node are here, so that one that is missing shows."""
+    """`complete`: all records of each node are here, so that one that is missing shows. `tenant`: whose alone it is."""
 
     trust_domain: str
     issuing: list[bytes]  # DER
     complete: bool
     nodes: Nodes
+    tenant: str = ""
 
     def accounts(self, root: x509.Certificate, held: HeldBy) -> Iterator[tuple[str, Account]]:
-        """(node, account) of every tenant; seals count by this root alone, whatever else the statement says."""
+        """(node, account) by tenant; seals count by this root alone, whatever else the statement says.
+
+        Of a statement for one tenant only that one's: the seals in it name others, whose samples are not there.
+        """
         trusted = Trusted(root, [x509.load_der_x509_certificate(each) for each in self.issuing])
         for node, entries in self.nodes.items():
             spiffe_id = node_id(self.trust_domain, parse_node(node))
             known = held.get(node, {}) if self.complete else None
             for account in examine(entries, trusted.of(spiffe_id), known):
-                yield node, account
+                if self.tenant in ("", account.tenant):
+                    yield node, account
 
 
 def of_tenant(entries: Iterable[Entry], tenant: str) -> list[Entry]:
@@ -61,6 +66,7 @@ def write(path: Path, statement: Statement) -> None:
     header = {
         "statement": 1,
         "trust_domain": statement.trust_domain,
+        "tenant": statement.tenant,
         "complete": statement.complete,
         "issuing": [base64.b64encode(each).decode() for each in statement.issuing],
     }
@@ -99,7 +105,9 @@ def _header(path: Path, line: str, nodes: Nodes) -> Statement:
         _ = {1: None}[raw["statement"]]  # the one version there is
         issuing = [base64.b64decode(each) for each in raw["issuing"]]
         list(map(x509.load_der_x509_certificate, issuing))  # raises ValueError
-        return Statement(str(raw["trust_domain"]), issuing, raw["complete"] is True, nodes)
+        return Statement(
+            str(raw["trust_domain"]), issuing, raw["complete"] is True, nodes, tenant=str(raw.get("tenant", ""))
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise CliError(f"{path}: no statement of edgectl usage --export ({error})") from error
 

@@ -76,7 +76,7 @@ def _for_tenant(whole: Statement, tenant: str) -> Statement:
     if not tenant:
         return whole
     nodes = {node: statement.of_tenant(entries, tenant) for node, entries in whole.nodes.items()}
-    return Statement(whole.trust_domain, whole.issuing, complete=False, nodes=nodes)
+    return Statement(whole.trust_domain, whole.issuing, complete=False, nodes=nodes, tenant=tenant)
 
 
 def _recomputed(

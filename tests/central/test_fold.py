@@ -1,4 +1,5 @@
 from central.fold import jobs
+from storeedge.v1.agent_pb2 import Job
 from storeedge.v1.record_pb2 import Event, JobState, Record
 
 
@@ -33,3 +34,10 @@ def test_a_new_attempt_forgets_the_last_ones_end() -> None:
 def test_jobs_come_by_name_and_other_events_are_none_of_theirs() -> None:
     other = Record(event=Event(kind="node.started"))
     assert [job.id for job in jobs([event(1, "PENDING", "b"), other, event(2, "PENDING", "a")])] == ["a", "b"]
+
+
+def test_only_what_runs_is_healthy() -> None:
+    history = [event(1, "RUNNING"), event(2, "FINISHED", exit_code=0)]
+    for each in history:
+        each.event.attributes["health"] = "healthy"
+    assert [jobs(history[:n])[0].health for n in (1, 2)] == [Job.HEALTH_HEALTHY, Job.HEALTH_UNSPECIFIED]

@@ -258,6 +258,11 @@ class Story:
         usage = self.report.usage = self.stack.edgectl_json("usage", TARGET, "--verify")["usage"]
         tenants = {row["tenant"] for row in usage if row["chain_valid"] and row["sealed_index"] and not row["faults"]}
         self.report.expect(tenants == {"citycloud", "skylane-drones"}, f"bills that check out: {tenants}")
+        file = str(self.office / "bill.jsonl")  # what a tenant is given, and checks with the root certificate alone
+        self.stack.edgectl("usage", TARGET, "--tenant", "citycloud", "--export", file)
+        root = str(self.stack.dir / "central/operator/root.crt")
+        (mine,) = self.stack.edgectl_json("usage", "--from", file, "--ca", root)["usage"]
+        self.report.expect(mine["tenant"] == "citycloud" and mine["chain_valid"], f"a bill checked offline: {mine}")
         prepaid = [row for row in usage if row["tenant"] == "skylane-drones"]
         self.report.expect(all(0 < row["spent_micro"] < row["credit_micro"] for row in prepaid), f"spent: {prepaid}")
 

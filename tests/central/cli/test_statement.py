@@ -54,6 +54,15 @@ def test_a_tenant_gets_its_own_samples_and_every_seal(tmp_path: Path) -> None:
     assert (accounts["bolt"].faults, accounts["bolt"].sealed_index) == ((), 3)
 
 
+def test_a_tenant_s_statement_blames_nobody_for_others_samples(tmp_path: Path) -> None:
+    books, file = Books(tmp_path / "db"), tmp_path / "bill.jsonl"
+    mine = statement.of_tenant(whole(books).nodes["s1/n1"], "bolt")
+    issuing = whole(books).issuing
+    statement.write(file, Statement(DOMAIN, issuing, complete=False, nodes={"s1/n1": mine}, tenant="bolt"))
+    accounts = [a for _, a in statement.read(file).accounts(books.fleet.authority.root, {})]
+    assert [(a.tenant, a.bill.samples, a.faults) for a in accounts] == [("bolt", 3, ())]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
