@@ -1,7 +1,7 @@
 """A bill in a file: usage records as JSON lines, which whoever holds them can check without central.
 
-The first line says what it is: {"statement": 1, "trust_domain", "tenant", "complete", "issuing": [base64 of DER]}. Each other is
-a record: {"node": "s/n", "epoch", "seq", "record"}, the latter as protobuf's JSON with the names of the proto.
+The first line says what it is: {"statement": 1, "trust_domain", "tenant", "complete", "issuing": [base64 of DER]}. Each
+other is a record: {"node": "s/n", "epoch", "seq", "record"}, the latter as protobuf's JSON with the names of the proto.
 """
 
 import base64
