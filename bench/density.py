@@ -56,7 +56,7 @@ def running(stack: Stack) -> int:
 
 def monitors(stack: Stack) -> list[int]:
     """The conmons of this store's launcher."""
-    return [int(path.read_text()) for path in (stack.dir / "launcher/runs").glob("*/monitor.pid")]
+    return [int(path.read_text()) for path in (stack.run_dir / "launcher/live").glob("*/monitor.pid")]
 
 
 def weigh(stack: Stack) -> tuple[float, float]:
