@@ -22,7 +22,7 @@ MAX_PIECE_BYTES = 128 * 1024
 _MOST_UPLOADS = 4
 _ARCHIVE = Path(__file__).with_name("archive.py")
 _SLACK_BYTES = 1 << 20
-_READ_BYTES = 4 << 20
+_READ_BYTES = 256 << 10  # no more, as in blobs
 
 
 class Uploads:
