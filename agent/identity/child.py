@@ -16,16 +16,19 @@ async def ask(program: Path, stdin: bytes, *arguments: str, refusal: str) -> byt
     Raises RefusedError(BAD_REQUEST) that begins with `refusal`, StorageError, AwayError.
     """
     # No preexec_fn, user or group: those fork for real, and a fork beside a live gRPC channel dies in one of ten.
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-I",
-        str(program),
-        *arguments,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={"LC_ALL": "C.UTF-8"},
-    )
+    try:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-I",
+            str(program),
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={"LC_ALL": "C.UTF-8"},
+        )
+    except OSError as fault:  # no process or no memory left for one: it passes
+        raise AwayError(f"{program.name} {arguments[0]} can't be started: {fault.strerror}") from fault
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
             out, error = await child.communicate(stdin)
@@ -44,5 +47,7 @@ async def ask(program: Path, stdin: bytes, *arguments: str, refusal: str) -> byt
             raise RefusedError("BAD_REQUEST", f"{refusal}: {reason}")
         case 4:
             raise StorageError(f"the key can't be written or read: {reason}")
+        case code if code is not None and code < 0:  # the box ran out of memory, or somebody ended it
+            raise AwayError(f"{program.name} {arguments[0]} was killed by signal {-code}")
         case code:
             raise RuntimeError(f"{program.name} {arguments[0]} ended with {code}: {reason}")

@@ -58,7 +58,10 @@ async def unseal(key_file: Path, tenant: str, job: str, secrets: Sequence[Secret
             )
         chosen[secret.name] = base64.b64encode(sealed.ephemeral + sealed.ciphertext).decode()
     asked = json.dumps({"tenant": tenant, "job": job, "secrets": chosen}).encode()
-    answer = await child.ask(_CHILD, asked, "open", str(key_file), refusal="a secret can't be opened")
+    try:
+        answer = await child.ask(_CHILD, asked, "open", str(key_file), refusal="a secret can't be opened")
+    except RuntimeError as error:  # what nobody foresaw of somebody's secret must not end everybody's jobs
+        raise RefusedError("INTERNAL", str(error)) from error
     return {name: base64.b64decode(content) for name, content in json.loads(answer).items()}
 
 

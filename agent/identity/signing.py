@@ -3,7 +3,7 @@
 import ssl
 from pathlib import Path
 
-from agent.errors import StorageError
+from agent.errors import AwayError, StorageError
 from agent.identity import child
 
 _CHILD = Path(__file__).with_name("keychild.py")
@@ -21,4 +21,7 @@ async def sign(directory: Path, text: bytes) -> tuple[bytes, bytes]:
     except (OSError, ValueError) as error:
         raise StorageError(f"{directory / 'chain.pem'}: {error}") from error
     key_file = str(directory / "key.pem")
-    return certificate, await child.ask(_CHILD, text, "sign", key_file, refusal="the key can't sign")
+    try:
+        return certificate, await child.ask(_CHILD, text, "sign", key_file, refusal="the key can't sign")
+    except RuntimeError as error:  # a seal can wait; the jobs that it is about can't
+        raise AwayError(str(error)) from error

@@ -36,7 +36,7 @@ from agent.jobs.reaches import Reaches
 from agent.jobs.request import job_request
 from agent.jobs.warm import Hold
 from agent.sandbox import Reach, RunState, Sandbox, Signal
-from agent.spec import JobSpec, Secret
+from agent.spec import HOST_IMAGE, JobSpec, Secret
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +152,8 @@ class Actor:
             case StartRun(run=run, spec=spec, image=image):
                 if self._still_wanted(job_id, run):
                     await self._start(job_id, run, spec, image)
+                else:  # an earlier try may have started it, and its answer been lost
+                    await self._watch(job_id, run)
             case WatchRun(run=run):
                 await self._watch(job_id, run)
             case Stop(run=run, signal=signal):
@@ -177,18 +179,18 @@ class Actor:
         try:
             state = await self._sandbox.start(job_request(run, spec, image, reach, secrets))
         except RefusedError as error:
-            self._post_refused(job_id, run, error)
+            self._post_refused(job_id, run, image, error)
             return
         self._held.pop(run, None)
         self._reaches.given(run, reach)
         self._post_started(job_id, state)
 
-    def _post_refused(self, job_id: str, run: str, error: RefusedError) -> None:
+    def _post_refused(self, job_id: str, run: str, image: str, error: RefusedError) -> None:
         at = self._clock.seconds()
         match error.reason:
             case "NO_ROOM" | "CONFLICT":  # it passes when other runs end: one still has the port or the disk
                 raise AwayError(str(error)) from error
-            case "NOT_FOUND":
+            case "NOT_FOUND" if image != HOST_IMAGE:
                 self._post(job_id, ImageGone(run, at), None)
             case _:
                 self._post(job_id, StartFailed(run, str(error), at), None)
@@ -219,6 +221,8 @@ class Actor:
         except RefusedError as error:
             self._post_lost(job_id, run, error)
             return
+        if state.started_unix_nano:
+            self._post_started(job_id, state)  # known already, unless the agent went before it was told: then billed
         if fd is None:
             await self._settle(job_id, state)
             return

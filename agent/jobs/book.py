@@ -60,7 +60,7 @@ class Book:
         if job is None:
             return []
         after, commands = machine.step(job, event)
-        if isinstance(event, Started) and event.run == job.run and event.run not in self.meters:
+        if isinstance(event, Started) and event.run == job.run and job.state in LIVE and event.run not in self.meters:
             self._open_meter(job, event)
         if isinstance(event, Exited | LostRun):
             if reading is not None:

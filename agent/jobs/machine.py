@@ -138,7 +138,7 @@ def _run_event(job: Job, event: RunEvent) -> Step:
 
 
 def _started(job: Job, event: Started) -> Step:
-    watch = (WatchRun(event.run),)
+    watch = (WatchRun(event.run),) if not job.pid else ()
     job = replace(job, pid=event.pid, started_unix_nano=event.started_unix_nano)
     if job.state is not JobState.STARTING:  # seen again after a restart, or while it is being stopped
         return job, watch

@@ -19,6 +19,8 @@ _RETRY_SECONDS = 1.0
 _RETRY_MAX_SECONDS = 60.0
 _TELL_SECONDS = 2.0  # between two progress messages; each is a write to the job database
 _MIB = 1 << 20
+# What the launcher says of itself, not of the image: its unpacking was killed, a loop device was busy.
+_PASSING = frozenset({"INTERNAL", "CONFLICT"})
 
 # The image's digest once the launcher can unpack it; told how far it is. See images: Artifacts.fetch.
 Fetch = Callable[[str, Callable[[str], None]], Awaitable[str]]
@@ -93,7 +95,9 @@ class Preparer:
             try:
                 digest = await self._fetch(reference, lambda message: self._tell(reference, message))
                 await self._unpacked(reference, digest)
-            except (AwayError, StorageError) as error:
+            except (AwayError, StorageError, RefusedError) as error:
+                if isinstance(error, RefusedError) and error.reason not in _PASSING:
+                    raise
                 log.info("image is not here yet", extra={"image": reference, "error": str(error)})
                 self._tell(reference, str(error))
             else:

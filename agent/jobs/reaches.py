@@ -15,6 +15,7 @@ from agent.spec import JobSpec
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 5.0
+_NAMES_SECONDS = 2.0  # before runs that an agent before this one started are told anything
 
 
 class Reaches:
@@ -22,7 +23,7 @@ class Reaches:
         self._sandbox = sandbox
         self._names = names
         self._refresh_seconds = refresh_seconds
-        self._cut: frozenset[str] = frozenset()
+        self._cut: frozenset[str] | None = None  # not known before it is known what the month's bytes are
         self._specs: dict[str, JobSpec] = {}  # by job: those that run and have a network
         self._runs: dict[str, str] = {}
         self._given: dict[str, Reach] = {}  # by run; unknown after a start of the agent
@@ -52,7 +53,7 @@ class Reaches:
         """As far as it is known. Of a job without a network: nothing."""
         if spec.network is None:
             return Reach()
-        return request.reach(spec.network, self._names.known, cut=spec.id in self._cut)
+        return request.reach(spec.network, self._names.known, cut=spec.id in (self._cut or ()))
 
     def given(self, run: str, reach: Reach) -> None:
         """The launcher was told of `reach` when the run was started."""
@@ -63,7 +64,9 @@ class Reaches:
         cut = frozenset(jobs)
         if cut == self._cut:
             return
-        log.warning("networks are cut by the month's bytes", extra={"jobs": sorted(cut), "before": sorted(self._cut)})
+        if cut or self._cut:
+            before = sorted(self._cut or ())
+            log.warning("networks are cut by the month's bytes", extra={"jobs": sorted(cut), "before": before})
         self._cut = cut
         self._stale.set()
 
@@ -83,10 +86,23 @@ class Reaches:
     def _all_names(self) -> frozenset[str]:
         return frozenset(name for spec in self._specs.values() for name in request.names(spec))
 
+    def _strange_names(self) -> frozenset[str]:
+        """Of runs that an agent before this one started: it knew their addresses, and took them with it."""
+        strange = (spec for job_id, spec in self._specs.items() if self._runs[job_id] not in self._given)
+        return frozenset(name for spec in strange for name in request.names(spec))
+
+    def _knows_less(self, spec: JobSpec, run: str) -> bool:
+        """Than the agent that started the run did: DNS is away, and what the launcher has is the better answer."""
+        wanted = request.names(spec)
+        return run not in self._given and bool(wanted) and not any(self._names.known(name) for name in wanted)
+
     async def _keep_given(self) -> None:
         while True:
             await self._stale.wait()
             self._stale.clear()
+            if self._cut is None:
+                continue  # `cut` comes, and calls again
+            await self._names.learn(self._strange_names(), _NAMES_SECONDS)
             if not await self._give_all():
                 await asyncio.sleep(_RETRY_SECONDS)
                 self._stale.set()
@@ -99,7 +115,7 @@ class Reaches:
             if spec is None or self._runs.get(job_id) != run:
                 continue
             reach = self.now(spec)
-            if self._given.get(run) == reach:
+            if self._given.get(run) == reach or (self._knows_less(spec, run) and not reach.cut):
                 continue
             try:
                 await self._sandbox.reach(run, reach)

@@ -84,7 +84,7 @@ class JobsService:
             seal_interval_seconds=config.seal_interval_seconds,
         )
         self._advertiser = Advertiser(node_name, config.advertise_interfaces)
-        self._strays = Strays(sandbox)
+        self._strays = Strays(sandbox, self._is_stray)
         self._policy = self._own_policy = box.policy_of(config)
         self._book: Book | None = None
         self._desired: Desired | None = None
@@ -107,8 +107,8 @@ class JobsService:
         return self._book.views() if self._book is not None else ()
 
     def images(self) -> frozenset[str]:
-        """The references that jobs here name: their images are kept."""
-        jobs = self._book.jobs.values() if self._book is not None else ()
+        """The references that jobs here name: their images are kept. One that was withdrawn keeps none."""
+        jobs = [job for job in self._book.jobs.values() if not job.gone] if self._book is not None else []
         specs = [spec for job in jobs for spec in (job.spec, job.successor, job.proven) if spec is not None]
         return frozenset(spec.image for spec in (*specs, *(self._desired.jobs if self._desired is not None else ())))
 
@@ -274,6 +274,14 @@ class JobsService:
 
     def _stir(self) -> None:
         self._loop.post(self._reconcile)
+
+    def _is_stray(self, stray: RunState | DiskState) -> bool:
+        """Still: its job may have come back while the launcher was away."""
+        if self._book is None or self._desired is None:
+            return False
+        if isinstance(stray, DiskState):
+            return bool(recover.orphans([stray], self._desired.jobs, self._book.jobs))
+        return bool(recover.strays([stray], self._book.jobs))
 
     def _still_wanted(self, job_id: str, run: str) -> bool:
         if self._warm.holds(job_id, run):

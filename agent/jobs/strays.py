@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from agent.errors import AwayError, RefusedError, StorageError
 from agent.sandbox import DiskState, RunState, Sandbox
@@ -13,8 +14,10 @@ _RETRY_SECONDS = 5.0
 
 
 class Strays:
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Sandbox, is_stray: Callable[[RunState | DiskState], bool]) -> None:
+        """`is_stray` is asked before each try: a disk whose job has come back is not to be deleted."""
         self._sandbox = sandbox
+        self._is_stray = is_stray
         self._queue = asyncio.Queue[RunState | DiskState]()
 
     def add(self, stray: RunState | DiskState) -> None:
@@ -24,6 +27,8 @@ class Strays:
         """Until cancelled. One that can't be removed doesn't keep the others."""
         while True:
             stray = await self._queue.get()
+            if not self._is_stray(stray):
+                continue
             log.warning("removing what belongs to no job", extra={"stray": stray})
             try:
                 await self._discard(stray)

@@ -34,6 +34,8 @@ from agent.spec import HOST_IMAGE, JobKind, JobSpec
 
 _STARTED = frozenset({JobState.STARTING, JobState.RUNNING})
 _WAITING = frozenset({JobState.PENDING, JobState.REJECTED})
+# Refusals that meet the generation before as well: to go back to it would only burn the new one.
+_NOT_ITS_FAULT = frozenset({"budget", "spool-full", "no-memory-controller", "unknown-tenant"})
 
 
 def wish(job: Job, event: Wish) -> Step:
@@ -59,8 +61,8 @@ def _admission(job: Job, event: Admitted | Waits | Rejected) -> Step:
         case Waits(reason=reason, message=message):
             return replace(job, state=JobState.PENDING, reason=reason, message=message), ()
         case Rejected(reason=reason, message=message):
-            to = fallback(job) if job.attempt == 0 else None
-            if to is not None:  # an update that has no room must not end the service
+            to = fallback(job) if job.attempt == 0 and job.first and reason not in _NOT_ITS_FAULT else None
+            if to is not None:  # an update that has no room must not end the service that ran until a moment ago
                 return roll_back(job, to, message, reason)
             return replace(job, state=JobState.REJECTED, reason=reason, message=message, first=False), ()
 

@@ -26,7 +26,7 @@ class FakeRun:
     request: JobRequest
     state: RunState
     log: Path
-    usage: Usage = field(default_factory=lambda: Usage(0, 0, 0, 1, 0))
+    usage: Usage
     watchers: list[int] = field(default_factory=list)
     checks: list[Checked] = field(default_factory=list)  # answered in turn; the last one for ever
     reach: Reach | None = None  # the last one given
@@ -49,6 +49,7 @@ class FakeSandbox:
         self.deaf: set[str] = set()  # runs that ignore TERM
         self.on_call: Callable[[str, str], Any] = lambda op, run: None
         self.wall_nano = wall_nano
+        self.first_usage = Usage(0, 0, 0, 1, 0)
         self._directory = directory
         self._next_pid = 1000
 
@@ -109,6 +110,10 @@ class FakeSandbox:
         self._called("hold", request.run)
         if self.refuse_start is not None:
             raise self.refuse_start
+        if request.disk_bytes or (request.network and request.network.publish):
+            raise RefusedError(
+                "PERMISSION_DENIED", "a disk and a port are of one run at a time: not of one that is held"
+            )
         if request.run not in self.runs:
             self._make(request, "held")
         return self.runs[request.run].state
@@ -121,7 +126,7 @@ class FakeSandbox:
         log = self._directory / f"{request.run}.log"
         log.write_bytes(b"")
         reach = request.network.reach if request.network else None
-        self.runs[request.run] = FakeRun(request, state, log, reach=reach)
+        self.runs[request.run] = FakeRun(request, state, log, self.first_usage, reach=reach)
         if request.disk_bytes:
             owner = (request.tenant, request.job)
             had = self.kept.get(owner, DiskState(*owner, 0)).disk_bytes

@@ -19,6 +19,18 @@ async def test_an_exit_code_says_whose_turn_it_is(tmp_path: Path, code: int, kin
         await child.ask(program, b"", "verb", refusal="no")
 
 
+async def test_a_child_that_is_killed_or_that_cannot_be_started_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "child.py"
+    program.write_text("import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(AwayError, match=r"child\.py verb was killed by signal 9"):
+        await child.ask(program, b"", "verb", refusal="no")
+    monkeypatch.setattr(child.sys, "executable", str(tmp_path / "none"))
+    with pytest.raises(AwayError, match=r"child\.py verb can't be started"):
+        await child.ask(program, b"", "verb", refusal="no")
+
+
 async def test_a_child_reads_what_it_is_given_and_nothing_of_our_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

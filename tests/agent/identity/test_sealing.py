@@ -84,3 +84,16 @@ async def test_an_altered_secret_does_not_open_and_the_refusal_does_not_tell_it(
 async def test_a_disk_that_refuses_is_said_to_be_one(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         await sealing.ensure(tmp_path / "missing" / "sealing.key")
+
+
+async def test_a_child_with_a_bug_ends_one_start_and_no_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = tmp_path / "sealing.key"
+    secret = sealed_for(await sealing.ensure(key))
+    broken = tmp_path / "broken.py"
+    broken.write_text("raise SystemExit(1)")
+    monkeypatch.setattr(sealing, "_CHILD", broken)
+    with pytest.raises(RefusedError) as refusal:
+        await sealing.unseal(key, "acme", "shop", [secret])
+    assert refusal.value.reason == "INTERNAL"

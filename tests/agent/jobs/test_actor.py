@@ -117,6 +117,19 @@ async def test_a_start_comes_before_the_removal_of_the_run_before(sandbox) -> No
     assert list(sandbox.runs) == ["b.1.2"]
 
 
+async def test_a_start_whose_answer_was_lost_is_told_though_its_job_is_to_stop_by_then(sandbox) -> None:
+    await sandbox.start(request("b.1.1", batch()))
+    async with acting(sandbox, wanted=False) as (one, told):
+        one.submit("b", START)
+        one.submit("b", Stop("b.1.1", "TERM"))
+        await told.of(Exited)
+    assert [type(event) for event, _ in told] == [Started, Exited] or [type(event) for event, _ in told] == [
+        Started,
+        Started,
+        Exited,
+    ]
+
+
 async def test_a_start_that_has_no_room_gets_that_of_the_run_before(sandbox) -> None:
     await sandbox.start(request("b.1.1", batch()))
     sandbox.end("b.1.1")

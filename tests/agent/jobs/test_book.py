@@ -52,6 +52,26 @@ def test_admission_counts_what_it_has_just_admitted() -> None:
     assert (b.jobs["one"].state, b.jobs["two"].state) == (JobState.STARTING, JobState.REJECTED)
 
 
+def test_a_run_that_is_stopped_before_its_start_was_heard_of_is_billed_none_the_less() -> None:
+    b = book(replace(running(batch()), state=JobState.STOPPING, reason="withdrawn", pid=0, started_unix_nano=0))
+    started(b)
+    assert b.jobs["b"].state is JobState.STOPPING
+    b.advance("b", Exited("b.1.1", 0, False, 8 * SECOND, 9.0), reading(8, cpu_nano=77))
+    assert [body.cpu_nano for body in b.take().outbox if isinstance(body, UsageSample)] == [77]
+
+
+def test_a_start_that_is_told_again_after_the_end_opens_no_second_bill() -> None:
+    b = book(running(service()))
+    b.advance("s", Exited("s.1.1", 0, False, 8 * SECOND, 9.0), reading(8, cpu_nano=77))
+    b.advance("s", Started("s.1.1", 7, 5 * SECOND, 5.0))
+    assert b.meters == {}
+
+
+def test_a_start_that_is_told_again_is_nothing_new() -> None:
+    b = book(running(service(), started_unix_nano=5 * SECOND))
+    assert b.advance("s", Started("s.1.1", 7, 5 * SECOND, 5.0)) == []
+
+
 def test_a_run_is_billed_from_its_own_beginning_to_its_last_reading() -> None:
     b = book(replace(running(batch()), state=JobState.STARTING))
     started(b)

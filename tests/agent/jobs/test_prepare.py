@@ -139,3 +139,20 @@ async def test_progress_is_told_now_and_then_and_only_when_there_is_some(sandbox
         images.say = "fetching, 2 of 2 MiB"
         await asyncio.sleep(0.05)
         assert told == [("b", Progress(IMAGE, "fetching, 1 of 2 MiB"))]
+
+
+async def test_a_fault_of_the_launcher_is_no_fault_of_the_image(sandbox) -> None:
+    async with preparing(sandbox) as (one, images, told):
+        images.has(IMAGE, DIGEST)
+        ask, faults = sandbox.image, [RefusedError("INTERNAL", "the unpacking process ended without a word")] * 2
+
+        async def image(digest):
+            if faults:
+                raise faults.pop()
+            return await ask(digest)
+
+        sandbox.image = image
+        one.begin("b", IMAGE)
+        await until(lambda: any(isinstance(event, Prepared | PrepareFailed) for _, event in told))
+        assert isinstance(told[-1][1], Prepared)
+        assert any(isinstance(event, Progress) and "without a word" in event.message for _, event in told)

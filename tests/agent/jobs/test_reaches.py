@@ -27,8 +27,10 @@ def sandbox(tmp_path, monkeypatch):
 
 
 @asynccontextmanager
-async def keeping(sandbox, table, refresh_seconds=3600.0):
+async def keeping(sandbox, table, refresh_seconds=3600.0, cut=()):
     one = Reaches(sandbox, Names(lambda name: table[name]), refresh_seconds)
+    if cut is not None:
+        one.cut(cut)
     task = asyncio.ensure_future(one.run())
     try:
         yield one
@@ -87,10 +89,45 @@ async def test_it_is_tried_until_the_launcher_hears_it(sandbox) -> None:
         await until(lambda: sandbox.runs[RUN].reach.cut)
 
 
-async def test_after_a_start_of_the_agent_every_run_is_told_once(sandbox) -> None:
-    async with keeping(sandbox, {"a.example": []}) as one:
+async def test_a_start_of_the_agent_while_dns_is_away_takes_nothing_from_a_run(sandbox) -> None:
+    async with keeping(sandbox, {"a.example": ["198.51.100.1"]}) as one:
+        await one.learn(SPEC, 5)
         await started(one, sandbox)
-    async with keeping(sandbox, {"a.example": []}) as one:
+    table = {"a.example": []}
+    async with keeping(sandbox, table, refresh_seconds=0.01) as one:
+        one.follow("s", running(SPEC))
+        await asyncio.sleep(0.05)
+        assert sandbox.runs[RUN].reach.hosts == {"a.example": ("198.51.100.1",)}
+        table["a.example"] = ["198.51.100.2"]
+        await until(lambda: sandbox.runs[RUN].reach.hosts == {"a.example": ("198.51.100.2",)})
+
+
+async def test_a_start_of_the_agent_resolves_before_it_tells(sandbox) -> None:
+    async with keeping(sandbox, {"a.example": ["198.51.100.1"]}) as one:
+        await one.learn(SPEC, 5)
+        await started(one, sandbox)
+    async with keeping(sandbox, {"a.example": ["198.51.100.1"]}) as one:
+        one.follow("s", running(SPEC))
+        await until(lambda: reached(sandbox))
+    assert sandbox.runs[RUN].reach.hosts == {"a.example": ("198.51.100.1",)}
+
+
+async def test_a_start_of_the_agent_opens_no_network_that_is_cut(sandbox) -> None:
+    async with keeping(sandbox, {"a.example": ["198.51.100.1"]}, cut=["s"]) as one:
+        await started(one, sandbox)
+    async with keeping(sandbox, {"a.example": ["198.51.100.1"]}, cut=None) as one:
+        one.follow("s", running(SPEC))
+        await asyncio.sleep(0.02)
+        assert reached(sandbox) == []
+        one.cut(["s"])
+        await until(lambda: reached(sandbox))
+    assert sandbox.runs[RUN].reach.cut
+
+
+async def test_after_a_start_of_the_agent_every_run_is_told_once(sandbox) -> None:
+    async with keeping(sandbox, {"a.example": ["198.51.100.1"]}) as one:
+        await started(one, sandbox)
+    async with keeping(sandbox, {"a.example": ["198.51.100.1"]}) as one:
         one.follow("s", running(SPEC))
         await until(lambda: len(reached(sandbox)) == 1)
         one.follow("s", running(SPEC, pid=8))

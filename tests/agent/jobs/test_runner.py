@@ -234,6 +234,7 @@ async def test_the_bill_adds_up_across_restarts_and_its_chain_holds(shop):
     shop.config = JobsConfig(usage_interval_seconds=0.5)
     begun = shop.time.wall
     run = "s.1.1"
+    shop.sandbox.first_usage = Usage(0, 1 << 20, 2 << 20, 1, 0)
     for round_ in range(1, 4):
         async with shop.agent(desired(service())) as jobs:
             await until(lambda: state(jobs, "s") is JobState.RUNNING)
@@ -322,3 +323,13 @@ async def test_nothing_is_done_before_it_is_on_disk(shop, monkeypatch):
         assert shop.sandbox.starts() == [] and shop.records == []
         full.clear()
         await until(lambda: state(jobs, "b") is JobState.RUNNING)
+
+
+async def test_a_job_that_was_withdrawn_keeps_no_image(shop):
+    async with shop.agent(desired(batch())) as jobs:
+        await until(lambda: state(jobs, "b") is JobState.RUNNING)
+        assert jobs.images() == {"host"}
+        await jobs.apply(desired())
+        await until(lambda: jobs.jobs() == ())
+        assert jobs.images() == frozenset()
+        assert jobs._book.jobs["b"].gone  # remembered, so that it doesn't run twice

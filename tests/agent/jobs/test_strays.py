@@ -23,8 +23,8 @@ def sandbox(tmp_path, monkeypatch):
 
 
 @asynccontextmanager
-async def removing(sandbox):
-    one = Strays(sandbox)
+async def removing(sandbox, is_stray=lambda stray: True):
+    one = Strays(sandbox, is_stray)
     task = asyncio.ensure_future(one.run())
     try:
         yield one
@@ -45,6 +45,24 @@ async def test_runs_sandboxes_and_disks_of_nobody_go(sandbox) -> None:
         for stray in (disk, running, held):
             one.add(stray)
         await until(lambda: not sandbox.runs and not sandbox.kept)
+
+
+async def test_a_disk_whose_job_came_back_meanwhile_is_left_alone(sandbox) -> None:
+    disk = sandbox.kept["acme", "ghost"] = DiskState("acme", "ghost", 1 << 22)
+    back, remove = [], sandbox.remove_disk
+
+    async def in_use(tenant, job):
+        back.append(job)
+        raise RefusedError("CONFLICT", "its last run is just ending")
+
+    sandbox.remove_disk = in_use
+    async with removing(sandbox, lambda stray: not back) as one:
+        one.add(disk)
+        await until(lambda: back)
+        sandbox.remove_disk = remove
+        await until(lambda: one._queue.empty())
+        await asyncio.sleep(0.05)
+    assert sandbox.kept == {("acme", "ghost"): disk}
 
 
 async def test_what_is_gone_already_is_no_trouble(sandbox) -> None:

@@ -160,12 +160,21 @@ def test_withdrawn_wins_over_an_eviction() -> None:
 
 
 def test_an_update_that_has_no_room_goes_back_to_what_ran() -> None:
-    job = Job(service(generation=2, healthy_seconds=30), proven=service(), proven_attempt=4)
-    job, commands = step(job, Rejected("store-cpu", "200 too many"))
+    fresh = Job(service(generation=2, healthy_seconds=30), proven=service(), proven_attempt=4, first=True)
+    job, commands = step(fresh, Rejected("store-cpu", "200 too many"))
     assert (job.state, job.spec.generation, job.refused, job.first) == (P, 1, 2, True)
     assert (commands[0].state, commands[0].reason) == (X, "store-cpu")
     job, _ = step(job, Admitted(2.0))
     assert job.run == "s.1.5"
+
+
+def test_an_update_is_not_given_up_for_what_would_meet_the_generation_before_as_well() -> None:
+    job = Job(service(generation=2, healthy_seconds=30), proven=service(), proven_attempt=4)
+    after, _ = step(replace(job, first=True), Rejected("budget", "spent"))
+    assert (after.state, after.spec.generation, after.refused) == (J, 2, 0)
+    waiting, _ = step(job, Rejected("store-cpu", "evicted by the hours of the store, not by this update"))
+    assert (waiting.state, waiting.spec.generation, waiting.refused) == (J, 2, 0)
+    assert step(waiting, Admitted(9.0))[0].run == "s.2.1"
 
 
 def test_a_job_that_was_replaced_is_first_in_line_until_it_is_refused() -> None:
