@@ -104,3 +104,25 @@ def test_the_shell_s_check_in_the_protocol_is_right() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_architecture_names_every_file_of_jobs_and_launcher_and_no_other() -> None:
+    page = (DOCS / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    for package in ("jobs", "launcher"):
+        section = page.split(f"### `agent/{package}`")[1].split("\n#")[0]
+        named = {
+            name
+            for row in re.findall(r"^\| (`[^|]*) \|", section, re.MULTILINE)
+            for name in re.findall(r"`(\w+)`", row)
+        }
+        there = {path.stem for path in (TOP / "agent" / package).glob("*.py")} - {"__init__", "__main__"}
+        assert named == there
+
+
+def test_tests_that_the_threats_name_are_there() -> None:
+    page = (DOCS / "THREATS.md").read_text(encoding="utf-8")
+    places = {"i": "tests/integration", "a": "tests/agent", "hil": "hil/suite"}
+    for place, name in set(re.findall(r"`(i|a|hil|central|sandbox|fuzz|faults)/([\w/]+)`", page)):
+        folder, _, file = f"{places.get(place, f'tests/{place}')}/{name}".rpartition("/")
+        pattern = f"test_{file}_*.py" if place == "hil" else f"test_{file}.py"
+        assert list((TOP / folder).glob(pattern)), f"{place}/{name}"
