@@ -17,7 +17,7 @@ from storeedge.v1.operator_pb2 import ApplyRequest
 from tests.stack import NODE, STORE, Stack, until
 
 JOBS = 200
-ROUNDS = 3
+ROUNDS = 3  # of 20 s: a minute, with its bill
 MIB = 1 << 20
 
 
@@ -94,7 +94,8 @@ def main() -> int:
         stack.close()
     rows = [
         Row("memory of ours for each job", "MB", per_job, "of it conmon", monitor, goal=1.0),
-        Row(f"processor, {JOBS} services at rest", "ms/s", rest, "no job", [idle_before], goal=10.0),
+        # The mean: only one of the windows has the minute's bill in it.
+        Row(f"processor, {JOBS} services at rest", "ms/s", [sum(rest) / ROUNDS], "no job", [idle_before], goal=10.0),
     ]
     return 0 if publish("density", rows, args.json) else 1
 
