@@ -10,6 +10,7 @@ from typing import Any
 from hil import journal
 
 _DEVICE = Path(__file__).parent / "device.py"
+_TOWN = Path(__file__).parent / "town.py"
 
 
 def until(done: Callable[[], bool], what: str, seconds: float = 90.0) -> float:
@@ -35,6 +36,16 @@ def status(ssh: Any, unit: str) -> dict[str, str]:
     pid = ssh.run_check(f"systemctl show -P MainPID {unit}")[0]
     lines = ssh.run_check(f"cat /proc/{pid}/status")
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def build_town(ssh: Any) -> None:
+    """A LAN and a world around the board, unless they are there."""
+    if ssh.run("systemctl is-active --quiet town")[2] != 0:
+        ssh.put(str(_TOWN), "/root/town.py")
+        ssh.run_check(START_TOWN)
+
+
+START_TOWN = "systemd-run --quiet --unit=town --service-type=notify python3 /root/town.py"
 
 
 class Device:

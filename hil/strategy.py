@@ -79,11 +79,16 @@ class BoardStrategy(Strategy):
         self.power.on()
         self.arrive()
 
+    def console(self) -> Any:
+        """The shell of a board that is starting, logged in; also without a network. Not every board has one."""
+        self.target.activate(self.shell)
+        return self.shell
+
     @step()
     def arrive(self) -> None:
         """Log in to a board that is starting, by console if it has one, then by ssh."""
         if self.shell is not None:
-            self.target.activate(self.shell)
+            self.console()
         if isinstance(self.power, QEMUDriver):
             self.ssh.networkservice.port = _forward(self.power)
         self.target.activate(self.ssh)

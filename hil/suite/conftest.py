@@ -121,6 +121,12 @@ def enrolled(board: Any, times: dict[str, float]) -> Any:
 
 
 @pytest.fixture
+def town(enrolled: Any) -> None:
+    """A LAN and a world around the board (hil/town.py), until it is switched off."""
+    on_board.build_town(enrolled)
+
+
+@pytest.fixture
 def qmp(env: Any, booted: Any) -> Iterator[Qmp]:  # noqa: ARG001
     with Qmp(Path(env.config.data["options"]["qmp_socket"])) as monitor:
         yield monitor

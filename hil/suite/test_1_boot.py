@@ -15,4 +15,4 @@ def test_cgroups_are_pure_v2_with_the_controllers_jobs_need(booted: Any) -> None
 
 
 def test_it_has_what_the_sandbox_is_made_of(booted: Any) -> None:
-    booted.run_check("command -v crun conmon catatonit")
+    booted.run_check("command -v crun conmon catatonit nft tc mkfs.ext4 skopeo umoci")

@@ -1,5 +1,6 @@
 """The units of an enrolled board: running, ready by their own word, with no right they don't need."""
 
+import re
 from typing import Any
 
 import pytest
@@ -34,6 +35,13 @@ def test_the_launcher_runs_and_holds_no_internet_socket(enrolled: Any) -> None:
     for table in ("tcp", "tcp6", "udp", "udp6", "raw", "raw6", "packet"):
         assert len(enrolled.run_check(f"cat /proc/{pid}/net/{table}")) == 1, table
     assert enrolled.run_check(f"readlink /proc/{pid}/ns/net") != enrolled.run_check("readlink /proc/1/ns/net")
+
+
+def test_the_launcher_finds_all_that_jobs_can_have_here(enrolled: Any) -> None:
+    said = "\n".join(enrolled.run_check("edge-agent status"))
+    assert {"apparmor=True", "idmap=True", "network=True", "cgroup=v2", "runtime=crun"} <= set(
+        re.findall(r"\w+=\w+", said)
+    )
 
 
 def test_the_broker_listens_on_loopback_only(enrolled: Any) -> None:
