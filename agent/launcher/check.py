@@ -12,12 +12,12 @@ from typing import Any
 
 from agent.launcher import execute, monitor, oci, plan
 from agent.launcher.layout import Host
-from agent.launcher.operation import WriteFile
+from agent.launcher.operation import MakeDirectory, WriteFile
 from agent.launcher.protocol import Checked, CheckRequest, LauncherError
 from agent.launcher.record import Record
 
 _MESSAGE_BYTES = 256
-_CHOOM = "/usr/bin/choom"  # util-linux
+_CHOOM, _NSENTER = "/usr/bin/choom", "/usr/bin/nsenter"  # util-linux
 _AT_ONCE = 12  # fewer than the launcher's connections: tenants' slow checks must not keep the agent out
 _CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 _places = threading.BoundedSemaphore(_AT_ONCE)
@@ -46,7 +46,10 @@ def _command(check: CheckRequest, found: Record, host: Host) -> Checked:
     spec = process(json.loads(here.config.read_text()), check.command)
     execute.perform((WriteFile(here.check, json.dumps(spec), 0o600),))
     inside = here.live / f"check-{threading.get_native_id()}.pid"  # one thread does one check
-    runtime = plan.runtime_argv(host, "exec", "--process", str(here.check), "--pid-file", str(inside), found.run)
+    words = ("exec", "--process", str(here.check), "--pid-file", str(inside), found.run)
+    runtime = plan.runtime_argv(host, *words)
+    if found.network is not None and host.facts.runtime == "runc":
+        runtime = _from_its_network(found, host, *words)
     argv = (_CHOOM, "-n", str(oci.OOM_SCORE_ADJ), "--", *runtime)  # crun leaves it as it is: ours, -900
     try:
         code, said = _bounded(argv, check.timeout_seconds)
@@ -56,6 +59,30 @@ def _command(check: CheckRequest, found: Record, host: Host) -> Checked:
         return Checked(True, "") if code == 0 else Checked(False, f"exit code {code}: {said}"[: 2 * _MESSAGE_BYTES])
     finally:
         inside.unlink(missing_ok=True)
+
+
+def _from_its_network(found: Record, host: Host, *words: str) -> tuple[str, ...]:
+    """Of runc 1.1 exec enters the run's user namespace first, and then may not enter a network that is the host's.
+
+    So it starts inside that network, and is told of none: by a copy of its state, which it only reads.
+    """
+    seen = host.places.run(found.run).live / "seen"
+    state = without_network(json.loads((host.places.runtime / found.run / "state.json").read_text()))
+    execute.perform(
+        (
+            MakeDirectory(seen, 0o700),
+            MakeDirectory(seen / found.run, 0o700),
+            WriteFile(seen / found.run / "state.json", json.dumps(state), 0o600),
+        )
+    )
+    return (_NSENTER, f"--net=/proc/{found.job.pid}/ns/net", "--", str(host.runtime), f"--root={seen}", *words)
+
+
+def without_network(state: dict[str, Any]) -> dict[str, Any]:
+    """The state.json (runc's) of a run whose network nobody has to enter any more."""
+    spaces = [each for each in state["config"]["namespaces"] if each["type"] != "NEWNET"]
+    paths = {kind: path for kind, path in state["namespace_paths"].items() if kind != "NEWNET"}
+    return state | {"config": state["config"] | {"namespaces": spaces}, "namespace_paths": paths}
 
 
 def _bounded(argv: tuple[str, ...], seconds: float) -> tuple[int | None, str]:

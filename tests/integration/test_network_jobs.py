@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.launcher.protocol import Destination, JobRequest, NetworkRequest, PublishedPort, Reach
+from agent.launcher.protocol import CheckRequest, Destination, JobRequest, NetworkRequest, PublishedPort, Reach
 from agent.sandbox import Sandbox
 from tests.launched import Launched, launched
 from tests.netns import STORE_LAN, WORLD, WORLD_TOO, Store, store
@@ -118,6 +118,21 @@ async def test_a_job_reaches_what_it_asked_for_by_name_and_nothing_else(shop: St
     }
     assert "socket made" not in text
     await removed(sandbox, "acme.till.1")
+
+
+@pytest.mark.parametrize("runtime", ["runc", "crun"])
+async def test_a_check_by_command_is_made_inside_the_network(shop: Store, runtime: str) -> None:
+    facts = "grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status"
+    script = f"{facts}; cat /proc/self/oom_score_adj; grep -c eth0 /proc/net/dev"
+    asked = CheckRequest(command=("/bin/sh", "-c", f"{script}; exit 9"))
+    with launched(runtime, netns=str(shop.home.path)) as one:
+        here = Sandbox(one.socket)
+        await here.start(replace(job("till", SERVE), check=asked))
+        await said(here, "acme.till.1", "serving")
+        for _ in range(2):
+            words = (await here.check("acme.till.1")).message.split()
+            assert words[3:] == ["CapEff:", "0000000000000000", "NoNewPrivs:", "1", "Seccomp:", "2", "500", "1"], words
+        await removed(here, "acme.till.1")
 
 
 async def test_a_published_job_is_billed_survives_its_launcher_and_leaves_nothing(

@@ -22,6 +22,15 @@ def test_a_check_is_the_job_with_another_command() -> None:
     }
 
 
+def test_a_state_without_a_network_is_otherwise_the_same() -> None:
+    spaces = [{"type": "NEWUSER", "path": ""}, {"type": "NEWNET", "path": "/run/x"}]
+    state = {"id": "a", "config": {"namespaces": spaces, "x": 1}, "namespace_paths": {"NEWUSER": "/u", "NEWNET": "/n"}}
+    told = check.without_network(state)
+    assert told == {
+        "id": "a", "config": {"namespaces": spaces[:1], "x": 1}, "namespace_paths": {"NEWUSER": "/u"}
+    }  # fmt: skip
+
+
 def test_what_a_check_says_is_cut_and_a_hanging_one_is_ended() -> None:
     code, said = check._bounded(("/bin/sh", "-c", "yes | head -c 1000000; exit 3"), 10)
     assert (code, len(said)) == (3, 255)
