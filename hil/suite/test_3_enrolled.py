@@ -29,7 +29,10 @@ def test_the_agent_is_an_ordinary_user_with_no_capability(enrolled: Any) -> None
 
 
 def test_the_launcher_runs_and_holds_no_internet_socket(enrolled: Any) -> None:
-    assert enrolled.run_check("systemctl is-active edge-launcher edge-jobs") == ["active", "active"]
+    # At its first start the kernel loads what networks take: that may be after the agent was ready.
+    until(
+        lambda: enrolled.run("systemctl is-active edge-launcher edge-jobs")[0] == ["active", "active"], "the launcher"
+    )
     pid = enrolled.run_check("systemctl show -P MainPID edge-launcher")[0]
     # In its own network namespace: nothing but a loopback that is down, and not one socket of the internet families.
     for table in ("tcp", "tcp6", "udp", "udp6", "raw", "raw6", "packet"):
