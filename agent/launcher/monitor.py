@@ -18,6 +18,7 @@ from agent.launcher.protocol import LauncherError
 _CREATE_SECONDS = 60.0
 _COMMAND_SECONDS = 30.0
 _GATE_SECONDS = 2.0
+_READER = "/usr/bin/head"
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 # Python ignores these; a job must meet them as every program expects.
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
@@ -204,19 +205,20 @@ def create(argv: tuple[str, ...], cgroups: tuple[Path, ...], pid_file: Path) -> 
 def open_gate(fifo: Path) -> bool:
     """As `runc start` (libcontainer, container_linux.go, exec): read what the created init writes before its program.
 
-    False when it can't be done so: nothing was started then, or the runtime itself will say what is wrong.
+    By a process of its own, which a kill of ours doesn't end: an init whose reader has gone before it wrote exits
+    with code 1, and that would be taken for the job's. False when it can't be done so: nothing was started then, or
+    the runtime itself will say what is wrong.
     """
-    try:
-        fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
+    if not fifo.is_fifo():
         return False
     try:
-        fifo.unlink(missing_ok=True)  # runc knows by it whether the job was started; with the opening, it was
-        poll = select.poll()
-        poll.register(fd, select.POLLIN)
-        return bool(poll.poll(_GATE_SECONDS * 1000)) and bool(os.read(fd, 16))
-    finally:
-        os.close(fd)
+        code, said = command((_READER, "-c", "1", str(fifo)), seconds=_GATE_SECONDS)
+    except OSError:
+        return False
+    if code != 0 or not said:
+        return False
+    fifo.unlink(missing_ok=True)  # runc knows by it whether the job was started; until then `executes` does
+    return True
 
 
 def _pipe() -> tuple[int, int]:

@@ -4,6 +4,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -179,6 +180,18 @@ def test_a_gate_is_read_once_and_then_gone(tmp_path: Path, monkeypatch: pytest.M
     os.mkfifo(gate)
     monkeypatch.setattr(monitor, "_GATE_SECONDS", 0.05)
     assert not monitor.open_gate(gate)  # nobody is there to be started
+
+
+def test_a_gate_that_was_opened_is_read_though_we_are_killed_meanwhile(tmp_path: Path) -> None:
+    gate, opened = tmp_path / "exec.fifo", tmp_path / "opened"
+    os.mkfifo(gate)
+    script = f"exec 3>{gate}; : >{opened}; sleep 0.3; printf 0 >&3"
+    ours = f"from pathlib import Path; from agent.launcher import monitor; monitor.open_gate(Path({str(gate)!r}))"
+    with subprocess.Popen(["/bin/sh", "-c", script]) as init, subprocess.Popen([sys.executable, "-c", ours]) as us:
+        while not opened.exists():
+            time.sleep(0.005)
+        us.kill()
+    assert init.returncode == 0
 
 
 def test_what_a_process_executes_is_known_by_its_file() -> None:
