@@ -3,6 +3,11 @@
 import os
 
 import pytest
+from hypothesis import settings
+
+# A deadline measures how busy the machine is: bounds on time are for tests that are about time.
+settings.register_profile("edge", deadline=None)
+settings.load_profile("edge")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -166,8 +166,10 @@ def ended(stack: Stack) -> bool:
 def totals(central: OperatorStub) -> dict[str, UsageSample]:
     asked = QueryRecordsRequest(node=client.node_ref(f"{STORE}/{NODE}"), record_class=RECORD_CLASS_USAGE, limit=1000)
     found: dict[str, UsageSample] = {}
+    seen = set[int]()  # a sample may come twice after a crash
     for stored in central.QueryRecords(asked, timeout=30).records:
-        if stored.record.HasField("usage"):
+        if stored.record.HasField("usage") and stored.record.usage.chain_index not in seen:
+            seen.add(stored.record.usage.chain_index)
             one = stored.record.usage
             sum_ = found.setdefault(one.job, UsageSample())
             for name in (
