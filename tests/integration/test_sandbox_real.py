@@ -161,7 +161,7 @@ async def test_no_two_live_runs_share_user_ids(sandbox: Sandbox) -> None:
     assert len(bases) == 3
 
 
-@pytest.mark.parametrize("code", [0, 1, 7, 127, 255])
+@pytest.mark.parametrize("code", [0, 7, 255])
 async def test_the_exit_code_is_the_jobs(sandbox: Sandbox, code: int) -> None:
     state, _ = await run(sandbox, f"exit {code}")
     assert (state.phase, state.exit_code, state.pid, state.oom_killed) == ("ended", code, 0, False)
@@ -209,55 +209,28 @@ except OSError as error:
 _SYSCALL = "python3 -c 'import ctypes; l = ctypes.CDLL(None, use_errno=True); print({}, ctypes.get_errno())'"
 
 
-@pytest.mark.parametrize(
-    ("script", "refusal"),
-    [
-        ("unshare -U true", "Operation not permitted"),
-        ("unshare -n true", "Operation not permitted"),
-        ("mount -t tmpfs x /tmp", "permission denied|must be superuser|Operation not permitted"),
-        ("mknod /tmp/d b 1 1", "Operation not permitted"),
-        (
-            _SYSCALL.format("l.syscall(250, 0, 0)"),
-            "-1 1",
-        ),
-        (
-            _SYSCALL.format("l.syscall(435, 0, 0)"),
-            "-1 38",
-        ),
-        (
-            _SYSCALL.format("l.syscall(425, 1, 0)"),
-            "-1 1",
-        ),
-        (
-            _SYSCALL.format("l.ptrace(0, 0, 0, 0)"),
-            "-1 1",
-        ),
-        (
-            "python3 -c 'import socket; socket.socket(38, socket.SOCK_SEQPACKET)'",
-            "PermissionError",
-        ),
-        ("python3 -c 'import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW)'", "PermissionError"),
-        ("python3 -c 'import socket; socket.socket(40, 1)'", "PermissionError"),
-    ],
-    ids=[
-        "userns",
-        "netns",
-        "mount",
-        "mknod",
-        "keyctl",
-        "clone3",
-        "io_uring",
-        "ptrace",
-        "AF_ALG",
-        "AF_PACKET",
-        "AF_VSOCK",
-    ],
-)
-async def test_the_kernel_says_no(sandbox: Sandbox, script: str, refusal: str) -> None:
-    if os.uname().machine != "x86_64" and "(250" in script:
-        pytest.skip("the number of keyctl is x86-64's")
+FORBIDDEN = {
+    "userns": ("unshare -U true", "Operation not permitted"),
+    "netns": ("unshare -n true", "Operation not permitted"),
+    "mount": ("mount -t tmpfs x /tmp", "permission denied|must be superuser|Operation not permitted"),
+    "mknod": ("mknod /tmp/d b 1 1", "Operation not permitted"),
+    "keyctl": (_SYSCALL.format("l.syscall(250, 0, 0)"), "-1 1"),
+    "clone3": (_SYSCALL.format("l.syscall(435, 0, 0)"), "-1 38"),
+    "io_uring": (_SYSCALL.format("l.syscall(425, 1, 0)"), "-1 1"),
+    "ptrace": (_SYSCALL.format("l.ptrace(0, 0, 0, 0)"), "-1 1"),
+    "AF_ALG": ("python3 -c 'import socket; socket.socket(38, socket.SOCK_SEQPACKET)'", "PermissionError"),
+    "AF_PACKET": ("python3 -c 'import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW)'", "PermissionError"),
+    "AF_VSOCK": ("python3 -c 'import socket; socket.socket(40, 1)'", "PermissionError"),
+}
+
+
+async def test_the_kernel_says_no(sandbox: Sandbox) -> None:
+    """All in one run: what one of them changed would show in the next."""
+    script = "".join(f"echo '== {name}'; {tried} 2>&1\n" for name, (tried, _) in FORBIDDEN.items())
     _, text = await run(sandbox, script)
-    assert re.search(refusal, text), text
+    said = {part.split("\n", 1)[0]: part.split("\n", 1)[1] for part in text.split("== ")[1:]}
+    assert said.keys() == FORBIDDEN.keys()
+    assert {name: said[name] for name, (_, no) in FORBIDDEN.items() if not re.search(no, said[name])} == {}
 
 
 async def test_term_reaches_the_program_and_kill_ends_what_ignores_it(sandbox: Sandbox) -> None:
@@ -305,7 +278,7 @@ async def test_a_flood_of_output_is_bounded_and_costs_little(sandbox: Sandbox, l
 
     begin, used = time.monotonic(), monitor_seconds()
     sizes = []
-    while time.monotonic() - begin < 2.0:
+    while time.monotonic() - begin < 1.2:
         fd = await sandbox.open_log(request.run)
         sizes.append(os.fstat(fd).st_size)
         os.close(fd)

@@ -151,12 +151,9 @@ def test_an_image_comes_and_goes(shop: Store) -> None:
 
 
 MOMENTS = {
-    "ordered": "lock",
     "copying": "*.partial/layout/blobs/sha256/*",
-    "formatting": "*.partial/*.img",
     "mounted": "../../run/mounts/_unpack/work",
     "unpacking": "../../run/unpack/job.pid",
-    "ended": "../../run/unpack/exit",
     "checked": "*.partial/image.json",
     "named": "[0-9a-f]*[0-9a-f]",
 }
@@ -264,9 +261,10 @@ def test_a_disk_that_fails_under_the_unpacking_is_the_hosts(tmp_path: Path) -> N
 # --- run ----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["runc", "crun"], scope="module")
-def launcher(request: pytest.FixtureRequest) -> Iterator[Launched]:
-    with launched(request.param, extra_policy='images = ["host", "oci"]\n') as one:
+@pytest.fixture(scope="module")
+def launcher() -> Iterator[Launched]:
+    """With crun; test_jobs_whole runs images with runc, where it is what works."""
+    with launched("crun", extra_policy='images = ["host", "oci"]\n') as one:
         (one.directory / "agent").mkdir(mode=0o700)
         one.extra_policy += f'image_dir = "{one.directory}/agent"\n'
         one.end()
