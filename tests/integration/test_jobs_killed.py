@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.timeout(180),
     pytest.mark.skipif(os.getuid() != 0, reason="needs root"),
 ]
-KILLS = 15
+KILLS = 8
 SEED = 20261122
 LIMITS = Limits(cpu_milli=200, memory_bytes=32 << 20, tmp_bytes=1 << 20)
 
