@@ -9,11 +9,12 @@ from pathlib import Path
 
 from agent.launcher import record
 from agent.launcher.layout import SLOTS, Host
-from agent.launcher.protocol import DISK_ERRORS, JobRequest, LauncherError
+from agent.launcher.protocol import DISK_ERRORS, JobRequest, LauncherError, NetworkRequest
 from agent.launcher.record import Record
 
 _KEY_BYTES = 32
 _WAIT_SECONDS = 20.0
+_DESTINATIONS = 32_768  # of all runs: at its start a launcher has them put into the kernel at once (1 s on a PC)
 
 
 class Book:
@@ -118,6 +119,7 @@ class Book:
             if request.log_bytes > room:  # it is /run, which all of the machine's services need
                 raise LauncherError("no-room", f"{max(0, room)} bytes are left for logs; remove ended runs")
             _have_ports(request, known)
+            _have_destinations(request.run, request.network, known)
             _have_disk(request, known)
             fresh = Record(
                 run=request.run,
@@ -148,6 +150,10 @@ class Book:
         if live >= self._max_runs:
             raise LauncherError("no-room", f"{live} runs are running, the most that is allowed here")
 
+    def have_destinations(self, run: str, network: NetworkRequest) -> None:
+        """For a run that is to reach something else. Raises LauncherError(no-room)."""
+        _have_destinations(run, network, self.every())
+
     def unless_used(self, used: Callable[[Record], bool], what: str) -> None:
         """Raises LauncherError(conflict) when a run that isn't over uses it."""
         user = next((found.run for found in self.every() if not found.over and used(found)), None)
@@ -162,6 +168,14 @@ def _have_ports(request: JobRequest, known: list[Record]) -> None:
         for one in found.network.publish if found.network and not found.over else ():
             if (one.port, one.protocol) in wanted:
                 raise LauncherError("conflict", f"publish: port {one.port} leads to run {found.run}", "publish")
+
+
+def _have_destinations(run: str, network: NetworkRequest | None, known: list[Record]) -> None:
+    """Raises LauncherError(no-room)."""
+    wanted = len(network.reach.destinations) if network else 0
+    taken = sum(len(one.network.reach.destinations) for one in known if one.network and not one.over and one.run != run)
+    if wanted and taken + wanted > _DESTINATIONS:
+        raise LauncherError("no-room", f"runs here reach {taken} destinations, of {_DESTINATIONS}", "destinations")
 
 
 def _have_disk(request: JobRequest, known: list[Record]) -> None:

@@ -255,7 +255,9 @@ class Runs:
         network_ = found.network
         if network_ is None or network_.reach == wanted:
             return
-        link = self.book.keep(replace(found, network=replace(network_, reach=wanted))).link()
+        changed = replace(network_, reach=wanted)
+        self.book.have_destinations(found.run, changed)
+        link = self.book.keep(replace(found, network=changed)).link()
         if link:
             with self._wiring:
                 execute.perform(network.reach(link, self.links(), self._host))

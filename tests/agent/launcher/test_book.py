@@ -8,7 +8,7 @@ import pytest
 from agent.launcher import book, execute, plan, record
 from agent.launcher.book import Book
 from agent.launcher.layout import SLOTS, Host, Places
-from agent.launcher.protocol import JobRequest, LauncherError, NetworkRequest
+from agent.launcher.protocol import Destination, JobRequest, LauncherError, NetworkRequest, Reach
 from agent.launcher.record import Record
 from tests.fakes.launcher import FULL, REQUEST, host
 
@@ -100,6 +100,20 @@ def test_a_port_and_a_disk_are_of_one_live_run(here: Host) -> None:
     reserve(mine, replace(FULL, run="b.1", job="b", network=NetworkRequest()))
     mine.learn(replace(first, stage="ended"))
     assert reserve(mine, replace(FULL, run="a.2")).mark > 0
+
+
+def test_what_all_runs_reach_is_bounded(here: Host) -> None:
+    mine = Book(here, 512)
+    most = NetworkRequest(reach=Reach(tuple(Destination("192.0.2.0/24", port, "tcp") for port in range(1, 513))))
+    for number in range(64):
+        reserve(mine, replace(REQUEST, run=f"r{number}", network=most), held=True)
+    with pytest.raises(LauncherError, match="runs here reach 32768 destinations") as refused:
+        reserve(mine, replace(REQUEST, run="x", network=most), held=True)
+    assert refused.value.code == "no-room"
+    mine.have_destinations("r5", most)  # instead of its own
+    with pytest.raises(LauncherError, match="32768 destinations"):
+        mine.have_destinations("y", most)
+    reserve(mine, replace(REQUEST, run="y", network=NetworkRequest()))
 
 
 def test_what_a_live_run_uses_is_not_taken_away(here: Host) -> None:
