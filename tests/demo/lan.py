@@ -26,7 +26,7 @@ class Lan:
             answer = b""
             while piece := client.recv(4096):
                 answer += piece
-        return answer.rpartition(b"\r\n\r\n")[2].strip() == hmac.digest(key, challenge.encode(), hashlib.sha256)
+        return answer.partition(b"\r\n\r\n")[2] == hmac.digest(key, challenge.encode(), hashlib.sha256)
 
     def reaches(self, port: int) -> bool:
         return self.drone.reaches(STORE_LAN, port)
