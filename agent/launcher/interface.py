@@ -1,5 +1,6 @@
 """The network of this machine, looked at: whether runs can have one here, and what went over a run's interface."""
 
+import signal
 from pathlib import Path
 
 from agent.launcher import firewall, monitor, network
@@ -8,6 +9,7 @@ from agent.launcher.layout import Host
 from agent.launcher.monitor import Process
 from agent.launcher.protocol import LauncherError, NetworkRequest
 
+_TRY_SECONDS = 120.0  # the first time after a boot the kernel may have a dozen modules to load
 _NSENTER, _UNSHARE = "/usr/bin/nsenter", "/usr/bin/unshare"
 
 
@@ -29,7 +31,9 @@ def unavailable(cidr: str, netns: Path) -> str:
         "ip link add ej0 type veth peer name ej1 && tc qdisc add dev ej0 root tbf rate 1mbit burst 16kb latency 50ms "
         "&& nft -f -"
     )
-    code, said = monitor.command((_UNSHARE, "--net", "--", "/bin/sh", "-c", shell), script)
+    code, said = monitor.command((_UNSHARE, "--net", "--", "/bin/sh", "-c", shell), script, _TRY_SECONDS)
+    if code == -signal.SIGKILL:
+        said = f"not within {_TRY_SECONDS:.0f} s"
     if code != 0:
         return f"ip, tc or nft doesn't do what runs' networks take: {said[:500]}"
     try:

@@ -74,6 +74,8 @@ def test_without_any_network_nothing_was_sent() -> None:
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitor, "command", Says((127, "sh: 1: tc: not found")))
     assert "tc: not found" in interface.unavailable("10.222.0.0/16", Path("/ns"))
+    monkeypatch.setattr(monitor, "command", Says((-9, "")))
+    assert "not within 120 s" in interface.unavailable("10.222.0.0/16", Path("/ns"))
     monkeypatch.setattr(monitor, "command", Says((0, ""), (1, "nsenter: cannot open /ns")))
     assert "cannot open /ns" in interface.unavailable("10.222.0.0/16", Path("/ns"))
     monkeypatch.setattr(monitor, "command", Says((0, ""), (0, "")))
