@@ -180,12 +180,13 @@ def test_a_secret_is_in_its_file_and_nowhere_else(
     pattern.write_text(f"{SECRET}\n{b64encode(SECRET.encode()).decode()}\n")
     enrolled.put(str(pattern), "/root/pattern")
     kept = "/var/lib/edge-agent /var/lib/edge-launcher /run/edge-agent /run/edge-launcher /run/systemd /var/log /etc"
-    for where in (
-        f"grep -rlaF -f /root/pattern {kept}",
-        "grep -laF -f /root/pattern /proc/[0-9]*/cmdline /proc/[0-9]*/environ",
-        "journalctl -a --no-pager -o export | grep -aF -f /root/pattern",
-    ):
-        assert enrolled.run(where)[0] == [], where
+    # Not the images of file systems: to grep a hole of 4 GiB is one line. What is on its disk is the job's to say.
+    found = enrolled.run_check(
+        f"grep -rslaF -f /root/pattern --exclude=*.img {kept} /root/pattern || true", timeout=120
+    )
+    assert found == ["/root/pattern"]  # shows that it would be found
+    assert enrolled.run("grep -slaF -f /root/pattern /proc/[0-9]*/cmdline /proc/[0-9]*/environ")[0] == []
+    assert enrolled.run("journalctl -a --no-pager -o export | grep -aF -f /root/pattern")[::2] == ([], 1)
     assert SECRET not in json.dumps([central.ask("jobs", NODE), central.ask("logs", NODE, "shop")])
 
 
