@@ -135,10 +135,11 @@ def test_the_bill_is_what_the_kernel_counted(store: tuple[Stack, OperatorStub]) 
         wall = (run["ended_unix_nano"] - run["started_unix_nano"]) / NANO
         assert samples.cpu_nano == pytest.approx(run["usage"]["cpu_nano"], rel=0.01), id_
         assert samples.wall_nano / NANO == pytest.approx(wall, rel=0.01), id_
-        # Not a counter of the kernel: it is looked at, first about a second after the start.
-        if id_ != "waves":
-            assert samples.memory_byte_seconds == pytest.approx(kernels[id_].memory_byte_seconds, rel=0.05), id_
-    assert bill["hold"].memory_byte_seconds == pytest.approx(kernels["hold"].memory_byte_seconds, rel=0.02)
+    # Not a counter of the kernel: it is looked at once a second here, and not while the agent is away, so that what is
+    # small and grows at its start is told less well than what is held.
+    for id_ in ("spin", "listen", "talk", "store"):
+        assert bill[id_].memory_byte_seconds == pytest.approx(kernels[id_].memory_byte_seconds, rel=0.25), id_
+    assert bill["hold"].memory_byte_seconds == pytest.approx(kernels["hold"].memory_byte_seconds, rel=0.03)
     run = record(stack, "store")
     wall = (run["ended_unix_nano"] - run["started_unix_nano"]) / NANO
     assert bill["store"].disk_byte_seconds == pytest.approx(32 * MIB * wall, rel=0.01)

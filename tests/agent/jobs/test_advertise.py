@@ -43,7 +43,9 @@ class Air:
 
     def names(self):
         """Of the services that were told last."""
-        return [each["name"] for each in json.loads(self.lines[-1])["services"]]
+        """As last told; nobody's while the newest child was told nothing yet."""
+        last = self.lines[-1]
+        return [] if last == "born" else [each["name"] for each in json.loads(last)["services"]]
 
     @asynccontextmanager
     async def advertising(self):
