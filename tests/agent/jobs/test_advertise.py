@@ -42,8 +42,7 @@ class Air:
         return self.path.read_text().splitlines()
 
     def names(self):
-        """Of the services that were told last."""
-        """As last told; nobody's while the newest child was told nothing yet."""
+        """Of the services that were told last; nobody's while the newest child was told nothing yet."""
         last = self.lines[-1]
         return [] if last == "born" else [each["name"] for each in json.loads(last)["services"]]
 
