@@ -312,7 +312,7 @@ def hard_limits() -> str:
     return first(*(lambda kind=kind: rise(kind) for kind in kinds))
 
 
-@probe("escape", "core dumps: can secrets land in a file of the host's?")
+@probe("escape", "core dumps, where a program takes them (systemd-coredump): can secrets land there?")
 def core_dump() -> str:
     # At 1, and only there, a core_pattern that is a program gets none either: a job must not lower it.
     with contextlib.suppress(ValueError):
