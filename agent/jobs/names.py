@@ -35,11 +35,6 @@ class Names:
         """Sorted; empty while it was never resolved."""
         return self._known.get(name, ())
 
-    def keep(self, names: Iterable[str]) -> None:
-        """Forget all others."""
-        kept = frozenset(names)
-        self._known = {name: addresses for name, addresses in self._known.items() if name in kept}
-
     async def refresh(self, names: Iterable[str]) -> bool:
         """Ask for all of them; whether one has other addresses than before."""
         before = {name: self.known(name) for name in names}
