@@ -106,6 +106,16 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceValue:
+    """A named reading. `value` is float, int, bool or str, as its decoder typed it."""
+
+    name: str
+    value: float | int | bool | str
+    unit: str = ""
+    time_unix_nano: int = 0  # as the device says; 0 = it doesn't
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceMessage:
     device: str
     topic: str
@@ -117,6 +127,8 @@ class DeviceMessage:
     correlation_data: bytes = b""
     packet_id: int = 0
     redelivered: bool = False
+    idempotency_key: str = ""
+    values: tuple[DeviceValue, ...] = ()
     # How long the spool keeps it, 0..9; doesn't leave the store.
     priority: int = 5
 
@@ -227,6 +239,15 @@ class LogLine:
     text: bytes
 
 
+class Credential(StrEnum):
+    """How a device proves who it is. NONE: heard of, but not registered."""
+
+    NONE = ""
+    CERTIFICATE = "certificate"
+    PASSWORD = "password"  # noqa: S105  the word, not one
+    REVOKED = "revoked"
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceView:
     id: str
@@ -236,6 +257,15 @@ class DeviceView:
     messages: int
     payload_bytes: int
     last_topic: str
+    zone: str = ""
+    device_class: str = ""
+    credential: Credential = Credential.NONE
+    certificate_not_after_unix_nano: int = 0
+    messages_per_minute: float = 0.0
+    bytes_per_minute: float = 0.0
+    silent_after_seconds: int = 0
+    silent: bool = False
+    values: tuple[DeviceValue, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,6 +145,17 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
+class MqttGrant:
+    """Messages of some devices, and commands to them: `device` alone, or one or both of `zone` and `device_class`."""
+
+    device: str = ""
+    zone: str = ""
+    device_class: str = ""
+    channel: str = ""  # topic filter below devices/<id>/; empty = nothing can be read
+    commands: tuple[str, ...] = ()  # "*" = any
+
+
+@dataclass(frozen=True, slots=True)
 class JobSpec:
     """`command` may be empty unless the image is "host": then the image says what runs."""
 
@@ -166,7 +177,7 @@ class JobSpec:
     stop_signal: str = "TERM"
     warm: int = 0
     secrets: tuple[Secret, ...] = ()
-    mqtt_topics: tuple[str, ...] = ()
+    mqtt: tuple[MqttGrant, ...] = ()
 
 
 class Residency(StrEnum):
@@ -175,11 +186,27 @@ class Residency(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class DeadBand:
+    """`field` is dotted; empty = the payload itself is the number."""
+
+    field: str
+    delta: float
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceRule:
     filter: str
     forward: bool = True
     residency: Residency = Residency.ANY
     priority: int = 5
+    max_per_minute: int = 0
+    sample_every: int = 0
+    latest_seconds: int = 0
+    dead_band: DeadBand | None = None
+    batch_seconds: int = 0
+    max_payload_bytes: int = 0
+    redact: tuple[str, ...] = ()
+    undecoded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from storeedge.v1 import record_pb2 as storeedge_dot_v1_dot_record__pb2
 from storeedge.v1 import types_pb2 as storeedge_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18storeedge/v1/agent.proto\x12\x0cstoreedge.v1\x1a\x19storeedge/v1/record.proto\x1a\x18storeedge/v1/types.proto\"\x10\n\x0eGetNodeRequest\"\xd5\x02\n\x0fGetNodeResponse\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x15\n\ragent_version\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x16\n\x0etime_unix_nano\x18\x04 \x01(\x06\x12\x16\n\x0euptime_seconds\x18\x05 \x01(\x04\x12\x18\n\x10\x64\x65sired_revision\x18\x06 \x01(\x04\x12\x11\n\tconnected\x18\x07 \x01(\x08\x12\'\n\x1f\x63\x65rtificate_not_after_unix_nano\x18\x08 \x01(\x06\x12\x11\n\tagent_pid\x18\t \x01(\r\x12=\n\x08launcher\x18\n \x03(\x0b\x32+.storeedge.v1.GetNodeResponse.LauncherEntry\x1a/\n\rLauncherEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x11\n\x0fListJobsRequest\"3\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.storeedge.v1.Job\"\x8f\x03\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x16.storeedge.v1.JobState\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\x12\x16\n\texit_code\x18\x07 \x01(\x05H\x00\x88\x01\x01\x12\x0b\n\x03pid\x18\x08 \x01(\r\x12\x19\n\x11started_unix_nano\x18\t \x01(\x06\x12\x17\n\x0f\x65nded_unix_nano\x18\n \x01(\x06\x12\x0f\n\x07message\x18\x0b \x01(\t\x12(\n\x06health\x18\x0c \x01(\x0e\x32\x18.storeedge.v1.Job.Health\x12\r\n\x05image\x18\r \x01(\t\"_\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\x13\n\x0fHEALTH_STARTING\x10\x01\x12\x12\n\x0eHEALTH_HEALTHY\x10\x02\x12\x14\n\x10HEALTH_UNHEALTHY\x10\x03\x42\x0c\n\n_exit_code\"\x1d\n\x0eStopJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x11\n\x0fStopJobResponse\"D\n\x11StreamLogsRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x12\n\ntail_bytes\x18\x02 \x01(\r\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\":\n\x12StreamLogsResponse\x12$\n\x05lines\x18\x01 \x03(\x0b\x32\x15.storeedge.v1.LogLine\"?\n\x07LogLine\x12\x16\n\x0etime_unix_nano\x18\x01 \x01(\x06\x12\x0e\n\x06stderr\x18\x02 \x01(\x08\x12\x0c\n\x04text\x18\x03 \x01(\x0c\"\x14\n\x12ListDevicesRequest\"<\n\x13ListDevicesResponse\x12%\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x14.storeedge.v1.Device\"\x94\x01\n\x06\x44\x65vice\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06online\x18\x02 \x01(\x08\x12\x1c\n\x14\x66irst_seen_unix_nano\x18\x03 \x01(\x06\x12\x1b\n\x13last_seen_unix_nano\x18\x04 \x01(\x06\x12\x10\n\x08messages\x18\x05 \x01(\x04\x12\r\n\x05\x62ytes\x18\x06 \x01(\x04\x12\x12\n\nlast_topic\x18\x07 \x01(\t\"y\n\x18SendDeviceCommandRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x15\n\rtimeout_milli\x18\x04 \x01(\r\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\"C\n\x19SendDeviceCommandResponse\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x15\n\relapsed_milli\x18\x02 \x01(\r\"\x11\n\x0fGetSpoolRequest\"p\n\x10GetSpoolResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x13\n\x0blimit_bytes\x18\x03 \x01(\x04\x12)\n\x07\x63lasses\x18\x04 \x03(\x0b\x32\x18.storeedge.v1.SpoolClass\"\x84\x01\n\nSpoolClass\x12/\n\x0crecord_class\x18\x01 \x01(\x0e\x32\x19.storeedge.v1.RecordClass\x12\x10\n\x08next_seq\x18\x02 \x01(\x04\x12\x11\n\tacked_seq\x18\x03 \x01(\x04\x12\x0f\n\x07records\x18\x04 \x01(\x04\x12\x0f\n\x07\x64ropped\x18\x05 \x01(\x04\"\\\n\x0fPutImageRequest\x12\x16\n\x0e\x61rchive_sha256\x18\x01 \x01(\x0c\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\":\n\x10PutImageResponse\x12\x16\n\x0ereceived_bytes\x18\x01 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"\x13\n\x11ListImagesRequest\"9\n\x12ListImagesResponse\x12#\n\x06images\x18\x01 \x03(\x0b\x32\x13.storeedge.v1.Image\"\x91\x01\n\x05Image\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x12\n\ndone_bytes\x18\x04 \x01(\x04\x12\x13\n\x0btotal_bytes\x18\x05 \x01(\x04\x12\x12\n\ndisk_bytes\x18\x06 \x01(\x04\x12\x1b\n\x13last_used_unix_nano\x18\x07 \x01(\x06\x32\xdd\x05\n\x0c\x41gentService\x12\x46\n\x07GetNode\x12\x1c.storeedge.v1.GetNodeRequest\x1a\x1d.storeedge.v1.GetNodeResponse\x12I\n\x08ListJobs\x12\x1d.storeedge.v1.ListJobsRequest\x1a\x1e.storeedge.v1.ListJobsResponse\x12\x46\n\x07StopJob\x12\x1c.storeedge.v1.StopJobRequest\x1a\x1d.storeedge.v1.StopJobResponse\x12Q\n\nStreamLogs\x12\x1f.storeedge.v1.StreamLogsRequest\x1a .storeedge.v1.StreamLogsResponse0\x01\x12R\n\x0bListDevices\x12 .storeedge.v1.ListDevicesRequest\x1a!.storeedge.v1.ListDevicesResponse\x12\x64\n\x11SendDeviceCommand\x12&.storeedge.v1.SendDeviceCommandRequest\x1a\'.storeedge.v1.SendDeviceCommandResponse\x12I\n\x08GetSpool\x12\x1d.storeedge.v1.GetSpoolRequest\x1a\x1e.storeedge.v1.GetSpoolResponse\x12I\n\x08PutImage\x12\x1d.storeedge.v1.PutImageRequest\x1a\x1e.storeedge.v1.PutImageResponse\x12O\n\nListImages\x12\x1f.storeedge.v1.ListImagesRequest\x1a .storeedge.v1.ListImagesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18storeedge/v1/agent.proto\x12\x0cstoreedge.v1\x1a\x19storeedge/v1/record.proto\x1a\x18storeedge/v1/types.proto\"\x10\n\x0eGetNodeRequest\"\xd5\x02\n\x0fGetNodeResponse\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x15\n\ragent_version\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x16\n\x0etime_unix_nano\x18\x04 \x01(\x06\x12\x16\n\x0euptime_seconds\x18\x05 \x01(\x04\x12\x18\n\x10\x64\x65sired_revision\x18\x06 \x01(\x04\x12\x11\n\tconnected\x18\x07 \x01(\x08\x12\'\n\x1f\x63\x65rtificate_not_after_unix_nano\x18\x08 \x01(\x06\x12\x11\n\tagent_pid\x18\t \x01(\r\x12=\n\x08launcher\x18\n \x03(\x0b\x32+.storeedge.v1.GetNodeResponse.LauncherEntry\x1a/\n\rLauncherEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x11\n\x0fListJobsRequest\"3\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.storeedge.v1.Job\"\x8f\x03\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x16.storeedge.v1.JobState\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\x12\x16\n\texit_code\x18\x07 \x01(\x05H\x00\x88\x01\x01\x12\x0b\n\x03pid\x18\x08 \x01(\r\x12\x19\n\x11started_unix_nano\x18\t \x01(\x06\x12\x17\n\x0f\x65nded_unix_nano\x18\n \x01(\x06\x12\x0f\n\x07message\x18\x0b \x01(\t\x12(\n\x06health\x18\x0c \x01(\x0e\x32\x18.storeedge.v1.Job.Health\x12\r\n\x05image\x18\r \x01(\t\"_\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\x13\n\x0fHEALTH_STARTING\x10\x01\x12\x12\n\x0eHEALTH_HEALTHY\x10\x02\x12\x14\n\x10HEALTH_UNHEALTHY\x10\x03\x42\x0c\n\n_exit_code\"\x1d\n\x0eStopJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x11\n\x0fStopJobResponse\"D\n\x11StreamLogsRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x12\n\ntail_bytes\x18\x02 \x01(\r\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\":\n\x12StreamLogsResponse\x12$\n\x05lines\x18\x01 \x03(\x0b\x32\x15.storeedge.v1.LogLine\"?\n\x07LogLine\x12\x16\n\x0etime_unix_nano\x18\x01 \x01(\x06\x12\x0e\n\x06stderr\x18\x02 \x01(\x08\x12\x0c\n\x04text\x18\x03 \x01(\x0c\"v\n\x12ListDevicesRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\x12\x0c\n\x04zone\x18\x03 \x01(\t\x12\x14\n\x0c\x64\x65vice_class\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x0e\n\x06silent\x18\x06 \x01(\x08\"i\n\x13ListDevicesResponse\x12%\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x14.storeedge.v1.Device\x12\x0c\n\x04more\x18\x02 \x01(\x08\x12\r\n\x05total\x18\x03 \x01(\r\x12\x0e\n\x06online\x18\x04 \x01(\r\"\x9f\x03\n\x06\x44\x65vice\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06online\x18\x02 \x01(\x08\x12\x1c\n\x14\x66irst_seen_unix_nano\x18\x03 \x01(\x06\x12\x1b\n\x13last_seen_unix_nano\x18\x04 \x01(\x06\x12\x10\n\x08messages\x18\x05 \x01(\x04\x12\r\n\x05\x62ytes\x18\x06 \x01(\x04\x12\x12\n\nlast_topic\x18\x07 \x01(\t\x12\x0c\n\x04zone\x18\x08 \x01(\t\x12\x14\n\x0c\x64\x65vice_class\x18\t \x01(\t\x12,\n\ncredential\x18\n \x01(\x0e\x32\x18.storeedge.v1.Credential\x12\'\n\x1f\x63\x65rtificate_not_after_unix_nano\x18\x0b \x01(\x06\x12\x1b\n\x13messages_per_minute\x18\x0c \x01(\x01\x12\x18\n\x10\x62ytes_per_minute\x18\r \x01(\x01\x12\x1c\n\x14silent_after_seconds\x18\x0e \x01(\r\x12\x0e\n\x06silent\x18\x0f \x01(\x08\x12)\n\x06values\x18\x10 \x03(\x0b\x32\x19.storeedge.v1.DeviceValue\"\xdd\x01\n\x10PutDeviceRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x65vice_class\x18\x03 \x01(\t\x12\x1c\n\x14silent_after_seconds\x18\x04 \x01(\r\x12.\n\x08protocol\x18\x05 \x01(\x0e\x32\x1c.storeedge.v1.DeviceProtocol\x12\r\n\x05group\x18\x06 \x01(\t\x12\x0f\n\x07\x63sr_der\x18\x07 \x01(\x0c\x12\x10\n\x08make_key\x18\x08 \x01(\x08\x12\x15\n\rmake_password\x18\t \x01(\x08\"|\n\x11PutDeviceResponse\x12\x17\n\x0f\x63\x65rtificate_der\x18\x01 \x01(\x0c\x12\x0e\n\x06\x63\x61_der\x18\x02 \x01(\x0c\x12\x0f\n\x07key_der\x18\x03 \x01(\x0c\x12\x10\n\x08password\x18\x04 \x01(\t\x12\x1b\n\x13not_after_unix_nano\x18\x05 \x01(\x06\"5\n\x13RevokeDeviceRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0e\n\x06\x66orget\x18\x02 \x01(\x08\"\x16\n\x14RevokeDeviceResponse\"\xbc\x01\n\x18SendDeviceCommandRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x15\n\rtimeout_milli\x18\x04 \x01(\r\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12*\n\tassurance\x18\x06 \x01(\x0e\x32\x17.storeedge.v1.Assurance\x12\x15\n\rqueue_seconds\x18\x07 \x01(\r\"\x7f\n\x19SendDeviceCommandResponse\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x15\n\relapsed_milli\x18\x02 \x01(\r\x12\x0f\n\x07\x63ommand\x18\x03 \x01(\t\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.storeedge.v1.CommandState\":\n\x19ListDeviceCommandsRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\"Y\n\x1aListDeviceCommandsResponse\x12-\n\x08\x63ommands\x18\x01 \x03(\x0b\x32\x1b.storeedge.v1.DeviceCommand\x12\x0c\n\x04more\x18\x02 \x01(\x08\"\xc5\x01\n\rDeviceCommand\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12)\n\x05state\x18\x05 \x01(\x0e\x32\x1a.storeedge.v1.CommandState\x12\x17\n\x0f\x61sked_unix_nano\x18\x06 \x01(\x06\x12\x19\n\x11\x65xpires_unix_nano\x18\x07 \x01(\x06\x12\x0c\n\x04sent\x18\x08 \x01(\r\x12\x0e\n\x06\x61nswer\x18\t \x01(\x0c\"-\n\x1a\x43\x61ncelDeviceCommandRequest\x12\x0f\n\x07\x63ommand\x18\x01 \x01(\t\"\x1d\n\x1b\x43\x61ncelDeviceCommandResponse\"\x11\n\x0fGetSpoolRequest\"p\n\x10GetSpoolResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x13\n\x0blimit_bytes\x18\x03 \x01(\x04\x12)\n\x07\x63lasses\x18\x04 \x03(\x0b\x32\x18.storeedge.v1.SpoolClass\"\x84\x01\n\nSpoolClass\x12/\n\x0crecord_class\x18\x01 \x01(\x0e\x32\x19.storeedge.v1.RecordClass\x12\x10\n\x08next_seq\x18\x02 \x01(\x04\x12\x11\n\tacked_seq\x18\x03 \x01(\x04\x12\x0f\n\x07records\x18\x04 \x01(\x04\x12\x0f\n\x07\x64ropped\x18\x05 \x01(\x04\"\\\n\x0fPutImageRequest\x12\x16\n\x0e\x61rchive_sha256\x18\x01 \x01(\x0c\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\":\n\x10PutImageResponse\x12\x16\n\x0ereceived_bytes\x18\x01 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"\x13\n\x11ListImagesRequest\"9\n\x12ListImagesResponse\x12#\n\x06images\x18\x01 \x03(\x0b\x32\x13.storeedge.v1.Image\"\x91\x01\n\x05Image\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x12\n\ndone_bytes\x18\x04 \x01(\x04\x12\x13\n\x0btotal_bytes\x18\x05 \x01(\x04\x12\x12\n\ndisk_bytes\x18\x06 \x01(\x04\x12\x1b\n\x13last_used_unix_nano\x18\x07 \x01(\x06*u\n\nCredential\x12\x1a\n\x16\x43REDENTIAL_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43REDENTIAL_CERTIFICATE\x10\x01\x12\x17\n\x13\x43REDENTIAL_PASSWORD\x10\x02\x12\x16\n\x12\x43REDENTIAL_REVOKED\x10\x03*\x8d\x01\n\x0e\x44\x65viceProtocol\x12\x1f\n\x1b\x44\x45VICE_PROTOCOL_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44\x45VICE_PROTOCOL_NATIVE\x10\x01\x12\x1d\n\x19\x44\x45VICE_PROTOCOL_SPARKPLUG\x10\x02\x12\x1f\n\x1b\x44\x45VICE_PROTOCOL_ZIGBEE2MQTT\x10\x03*_\n\tAssurance\x12\x19\n\x15\x41SSURANCE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41SSURANCE_AT_MOST_ONCE\x10\x01\x12\x1b\n\x17\x41SSURANCE_AT_LEAST_ONCE\x10\x02*\xd1\x01\n\x0c\x43ommandState\x12\x1d\n\x19\x43OMMAND_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43OMMAND_STATE_QUEUED\x10\x01\x12\x16\n\x12\x43OMMAND_STATE_SENT\x10\x02\x12\x1a\n\x16\x43OMMAND_STATE_ANSWERED\x10\x03\x12\x19\n\x15\x43OMMAND_STATE_EXPIRED\x10\x04\x12\x1c\n\x18\x43OMMAND_STATE_UNANSWERED\x10\x05\x12\x1b\n\x17\x43OMMAND_STATE_CANCELLED\x10\x06\x32\xd7\x08\n\x0c\x41gentService\x12\x46\n\x07GetNode\x12\x1c.storeedge.v1.GetNodeRequest\x1a\x1d.storeedge.v1.GetNodeResponse\x12I\n\x08ListJobs\x12\x1d.storeedge.v1.ListJobsRequest\x1a\x1e.storeedge.v1.ListJobsResponse\x12\x46\n\x07StopJob\x12\x1c.storeedge.v1.StopJobRequest\x1a\x1d.storeedge.v1.StopJobResponse\x12Q\n\nStreamLogs\x12\x1f.storeedge.v1.StreamLogsRequest\x1a .storeedge.v1.StreamLogsResponse0\x01\x12R\n\x0bListDevices\x12 .storeedge.v1.ListDevicesRequest\x1a!.storeedge.v1.ListDevicesResponse\x12L\n\tPutDevice\x12\x1e.storeedge.v1.PutDeviceRequest\x1a\x1f.storeedge.v1.PutDeviceResponse\x12U\n\x0cRevokeDevice\x12!.storeedge.v1.RevokeDeviceRequest\x1a\".storeedge.v1.RevokeDeviceResponse\x12\x64\n\x11SendDeviceCommand\x12&.storeedge.v1.SendDeviceCommandRequest\x1a\'.storeedge.v1.SendDeviceCommandResponse\x12g\n\x12ListDeviceCommands\x12\'.storeedge.v1.ListDeviceCommandsRequest\x1a(.storeedge.v1.ListDeviceCommandsResponse\x12j\n\x13\x43\x61ncelDeviceCommand\x12(.storeedge.v1.CancelDeviceCommandRequest\x1a).storeedge.v1.CancelDeviceCommandResponse\x12I\n\x08GetSpool\x12\x1d.storeedge.v1.GetSpoolRequest\x1a\x1e.storeedge.v1.GetSpoolResponse\x12I\n\x08PutImage\x12\x1d.storeedge.v1.PutImageRequest\x1a\x1e.storeedge.v1.PutImageResponse\x12O\n\nListImages\x12\x1f.storeedge.v1.ListImagesRequest\x1a .storeedge.v1.ListImagesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,6 +35,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETNODERESPONSE_LAUNCHERENTRY']._loaded_options = None
   _globals['_GETNODERESPONSE_LAUNCHERENTRY']._serialized_options = b'8\001'
+  _globals['_CREDENTIAL']._serialized_start=3649
+  _globals['_CREDENTIAL']._serialized_end=3766
+  _globals['_DEVICEPROTOCOL']._serialized_start=3769
+  _globals['_DEVICEPROTOCOL']._serialized_end=3910
+  _globals['_ASSURANCE']._serialized_start=3912
+  _globals['_ASSURANCE']._serialized_end=4007
+  _globals['_COMMANDSTATE']._serialized_start=4010
+  _globals['_COMMANDSTATE']._serialized_end=4219
   _globals['_GETNODEREQUEST']._serialized_start=95
   _globals['_GETNODEREQUEST']._serialized_end=111
   _globals['_GETNODERESPONSE']._serialized_start=114
@@ -60,31 +68,49 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOGLINE']._serialized_start=1111
   _globals['_LOGLINE']._serialized_end=1174
   _globals['_LISTDEVICESREQUEST']._serialized_start=1176
-  _globals['_LISTDEVICESREQUEST']._serialized_end=1196
-  _globals['_LISTDEVICESRESPONSE']._serialized_start=1198
-  _globals['_LISTDEVICESRESPONSE']._serialized_end=1258
-  _globals['_DEVICE']._serialized_start=1261
-  _globals['_DEVICE']._serialized_end=1409
-  _globals['_SENDDEVICECOMMANDREQUEST']._serialized_start=1411
-  _globals['_SENDDEVICECOMMANDREQUEST']._serialized_end=1532
-  _globals['_SENDDEVICECOMMANDRESPONSE']._serialized_start=1534
-  _globals['_SENDDEVICECOMMANDRESPONSE']._serialized_end=1601
-  _globals['_GETSPOOLREQUEST']._serialized_start=1603
-  _globals['_GETSPOOLREQUEST']._serialized_end=1620
-  _globals['_GETSPOOLRESPONSE']._serialized_start=1622
-  _globals['_GETSPOOLRESPONSE']._serialized_end=1734
-  _globals['_SPOOLCLASS']._serialized_start=1737
-  _globals['_SPOOLCLASS']._serialized_end=1869
-  _globals['_PUTIMAGEREQUEST']._serialized_start=1871
-  _globals['_PUTIMAGEREQUEST']._serialized_end=1963
-  _globals['_PUTIMAGERESPONSE']._serialized_start=1965
-  _globals['_PUTIMAGERESPONSE']._serialized_end=2023
-  _globals['_LISTIMAGESREQUEST']._serialized_start=2025
-  _globals['_LISTIMAGESREQUEST']._serialized_end=2044
-  _globals['_LISTIMAGESRESPONSE']._serialized_start=2046
-  _globals['_LISTIMAGESRESPONSE']._serialized_end=2103
-  _globals['_IMAGE']._serialized_start=2106
-  _globals['_IMAGE']._serialized_end=2251
-  _globals['_AGENTSERVICE']._serialized_start=2254
-  _globals['_AGENTSERVICE']._serialized_end=2987
+  _globals['_LISTDEVICESREQUEST']._serialized_end=1294
+  _globals['_LISTDEVICESRESPONSE']._serialized_start=1296
+  _globals['_LISTDEVICESRESPONSE']._serialized_end=1401
+  _globals['_DEVICE']._serialized_start=1404
+  _globals['_DEVICE']._serialized_end=1819
+  _globals['_PUTDEVICEREQUEST']._serialized_start=1822
+  _globals['_PUTDEVICEREQUEST']._serialized_end=2043
+  _globals['_PUTDEVICERESPONSE']._serialized_start=2045
+  _globals['_PUTDEVICERESPONSE']._serialized_end=2169
+  _globals['_REVOKEDEVICEREQUEST']._serialized_start=2171
+  _globals['_REVOKEDEVICEREQUEST']._serialized_end=2224
+  _globals['_REVOKEDEVICERESPONSE']._serialized_start=2226
+  _globals['_REVOKEDEVICERESPONSE']._serialized_end=2248
+  _globals['_SENDDEVICECOMMANDREQUEST']._serialized_start=2251
+  _globals['_SENDDEVICECOMMANDREQUEST']._serialized_end=2439
+  _globals['_SENDDEVICECOMMANDRESPONSE']._serialized_start=2441
+  _globals['_SENDDEVICECOMMANDRESPONSE']._serialized_end=2568
+  _globals['_LISTDEVICECOMMANDSREQUEST']._serialized_start=2570
+  _globals['_LISTDEVICECOMMANDSREQUEST']._serialized_end=2628
+  _globals['_LISTDEVICECOMMANDSRESPONSE']._serialized_start=2630
+  _globals['_LISTDEVICECOMMANDSRESPONSE']._serialized_end=2719
+  _globals['_DEVICECOMMAND']._serialized_start=2722
+  _globals['_DEVICECOMMAND']._serialized_end=2919
+  _globals['_CANCELDEVICECOMMANDREQUEST']._serialized_start=2921
+  _globals['_CANCELDEVICECOMMANDREQUEST']._serialized_end=2966
+  _globals['_CANCELDEVICECOMMANDRESPONSE']._serialized_start=2968
+  _globals['_CANCELDEVICECOMMANDRESPONSE']._serialized_end=2997
+  _globals['_GETSPOOLREQUEST']._serialized_start=2999
+  _globals['_GETSPOOLREQUEST']._serialized_end=3016
+  _globals['_GETSPOOLRESPONSE']._serialized_start=3018
+  _globals['_GETSPOOLRESPONSE']._serialized_end=3130
+  _globals['_SPOOLCLASS']._serialized_start=3133
+  _globals['_SPOOLCLASS']._serialized_end=3265
+  _globals['_PUTIMAGEREQUEST']._serialized_start=3267
+  _globals['_PUTIMAGEREQUEST']._serialized_end=3359
+  _globals['_PUTIMAGERESPONSE']._serialized_start=3361
+  _globals['_PUTIMAGERESPONSE']._serialized_end=3419
+  _globals['_LISTIMAGESREQUEST']._serialized_start=3421
+  _globals['_LISTIMAGESREQUEST']._serialized_end=3440
+  _globals['_LISTIMAGESRESPONSE']._serialized_start=3442
+  _globals['_LISTIMAGESRESPONSE']._serialized_end=3499
+  _globals['_IMAGE']._serialized_start=3502
+  _globals['_IMAGE']._serialized_end=3647
+  _globals['_AGENTSERVICE']._serialized_start=4222
+  _globals['_AGENTSERVICE']._serialized_end=5333
 # @@protoc_insertion_point(module_scope)

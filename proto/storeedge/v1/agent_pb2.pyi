@@ -9,6 +9,54 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Credential(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CREDENTIAL_UNSPECIFIED: _ClassVar[Credential]
+    CREDENTIAL_CERTIFICATE: _ClassVar[Credential]
+    CREDENTIAL_PASSWORD: _ClassVar[Credential]
+    CREDENTIAL_REVOKED: _ClassVar[Credential]
+
+class DeviceProtocol(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DEVICE_PROTOCOL_UNSPECIFIED: _ClassVar[DeviceProtocol]
+    DEVICE_PROTOCOL_NATIVE: _ClassVar[DeviceProtocol]
+    DEVICE_PROTOCOL_SPARKPLUG: _ClassVar[DeviceProtocol]
+    DEVICE_PROTOCOL_ZIGBEE2MQTT: _ClassVar[DeviceProtocol]
+
+class Assurance(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ASSURANCE_UNSPECIFIED: _ClassVar[Assurance]
+    ASSURANCE_AT_MOST_ONCE: _ClassVar[Assurance]
+    ASSURANCE_AT_LEAST_ONCE: _ClassVar[Assurance]
+
+class CommandState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    COMMAND_STATE_UNSPECIFIED: _ClassVar[CommandState]
+    COMMAND_STATE_QUEUED: _ClassVar[CommandState]
+    COMMAND_STATE_SENT: _ClassVar[CommandState]
+    COMMAND_STATE_ANSWERED: _ClassVar[CommandState]
+    COMMAND_STATE_EXPIRED: _ClassVar[CommandState]
+    COMMAND_STATE_UNANSWERED: _ClassVar[CommandState]
+    COMMAND_STATE_CANCELLED: _ClassVar[CommandState]
+CREDENTIAL_UNSPECIFIED: Credential
+CREDENTIAL_CERTIFICATE: Credential
+CREDENTIAL_PASSWORD: Credential
+CREDENTIAL_REVOKED: Credential
+DEVICE_PROTOCOL_UNSPECIFIED: DeviceProtocol
+DEVICE_PROTOCOL_NATIVE: DeviceProtocol
+DEVICE_PROTOCOL_SPARKPLUG: DeviceProtocol
+DEVICE_PROTOCOL_ZIGBEE2MQTT: DeviceProtocol
+ASSURANCE_UNSPECIFIED: Assurance
+ASSURANCE_AT_MOST_ONCE: Assurance
+ASSURANCE_AT_LEAST_ONCE: Assurance
+COMMAND_STATE_UNSPECIFIED: CommandState
+COMMAND_STATE_QUEUED: CommandState
+COMMAND_STATE_SENT: CommandState
+COMMAND_STATE_ANSWERED: CommandState
+COMMAND_STATE_EXPIRED: CommandState
+COMMAND_STATE_UNANSWERED: CommandState
+COMMAND_STATE_CANCELLED: CommandState
+
 class GetNodeRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
@@ -131,17 +179,35 @@ class LogLine(_message.Message):
     def __init__(self, time_unix_nano: _Optional[int] = ..., stderr: _Optional[bool] = ..., text: _Optional[bytes] = ...) -> None: ...
 
 class ListDevicesRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("after", "limit", "zone", "device_class", "device", "silent")
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    ZONE_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_CLASS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    SILENT_FIELD_NUMBER: _ClassVar[int]
+    after: str
+    limit: int
+    zone: str
+    device_class: str
+    device: str
+    silent: bool
+    def __init__(self, after: _Optional[str] = ..., limit: _Optional[int] = ..., zone: _Optional[str] = ..., device_class: _Optional[str] = ..., device: _Optional[str] = ..., silent: _Optional[bool] = ...) -> None: ...
 
 class ListDevicesResponse(_message.Message):
-    __slots__ = ("devices",)
+    __slots__ = ("devices", "more", "total", "online")
     DEVICES_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    ONLINE_FIELD_NUMBER: _ClassVar[int]
     devices: _containers.RepeatedCompositeFieldContainer[Device]
-    def __init__(self, devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ...) -> None: ...
+    more: bool
+    total: int
+    online: int
+    def __init__(self, devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., more: _Optional[bool] = ..., total: _Optional[int] = ..., online: _Optional[int] = ...) -> None: ...
 
 class Device(_message.Message):
-    __slots__ = ("id", "online", "first_seen_unix_nano", "last_seen_unix_nano", "messages", "bytes", "last_topic")
+    __slots__ = ("id", "online", "first_seen_unix_nano", "last_seen_unix_nano", "messages", "bytes", "last_topic", "zone", "device_class", "credential", "certificate_not_after_unix_nano", "messages_per_minute", "bytes_per_minute", "silent_after_seconds", "silent", "values")
     ID_FIELD_NUMBER: _ClassVar[int]
     ONLINE_FIELD_NUMBER: _ClassVar[int]
     FIRST_SEEN_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
@@ -149,6 +215,15 @@ class Device(_message.Message):
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
     LAST_TOPIC_FIELD_NUMBER: _ClassVar[int]
+    ZONE_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_CLASS_FIELD_NUMBER: _ClassVar[int]
+    CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_NOT_AFTER_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_PER_MINUTE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_MINUTE_FIELD_NUMBER: _ClassVar[int]
+    SILENT_AFTER_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SILENT_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
     id: str
     online: bool
     first_seen_unix_nano: int
@@ -156,29 +231,142 @@ class Device(_message.Message):
     messages: int
     bytes: int
     last_topic: str
-    def __init__(self, id: _Optional[str] = ..., online: _Optional[bool] = ..., first_seen_unix_nano: _Optional[int] = ..., last_seen_unix_nano: _Optional[int] = ..., messages: _Optional[int] = ..., bytes: _Optional[int] = ..., last_topic: _Optional[str] = ...) -> None: ...
+    zone: str
+    device_class: str
+    credential: Credential
+    certificate_not_after_unix_nano: int
+    messages_per_minute: float
+    bytes_per_minute: float
+    silent_after_seconds: int
+    silent: bool
+    values: _containers.RepeatedCompositeFieldContainer[_record_pb2.DeviceValue]
+    def __init__(self, id: _Optional[str] = ..., online: _Optional[bool] = ..., first_seen_unix_nano: _Optional[int] = ..., last_seen_unix_nano: _Optional[int] = ..., messages: _Optional[int] = ..., bytes: _Optional[int] = ..., last_topic: _Optional[str] = ..., zone: _Optional[str] = ..., device_class: _Optional[str] = ..., credential: _Optional[_Union[Credential, str]] = ..., certificate_not_after_unix_nano: _Optional[int] = ..., messages_per_minute: _Optional[float] = ..., bytes_per_minute: _Optional[float] = ..., silent_after_seconds: _Optional[int] = ..., silent: _Optional[bool] = ..., values: _Optional[_Iterable[_Union[_record_pb2.DeviceValue, _Mapping]]] = ...) -> None: ...
+
+class PutDeviceRequest(_message.Message):
+    __slots__ = ("device", "zone", "device_class", "silent_after_seconds", "protocol", "group", "csr_der", "make_key", "make_password")
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    ZONE_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_CLASS_FIELD_NUMBER: _ClassVar[int]
+    SILENT_AFTER_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    CSR_DER_FIELD_NUMBER: _ClassVar[int]
+    MAKE_KEY_FIELD_NUMBER: _ClassVar[int]
+    MAKE_PASSWORD_FIELD_NUMBER: _ClassVar[int]
+    device: str
+    zone: str
+    device_class: str
+    silent_after_seconds: int
+    protocol: DeviceProtocol
+    group: str
+    csr_der: bytes
+    make_key: bool
+    make_password: bool
+    def __init__(self, device: _Optional[str] = ..., zone: _Optional[str] = ..., device_class: _Optional[str] = ..., silent_after_seconds: _Optional[int] = ..., protocol: _Optional[_Union[DeviceProtocol, str]] = ..., group: _Optional[str] = ..., csr_der: _Optional[bytes] = ..., make_key: _Optional[bool] = ..., make_password: _Optional[bool] = ...) -> None: ...
+
+class PutDeviceResponse(_message.Message):
+    __slots__ = ("certificate_der", "ca_der", "key_der", "password", "not_after_unix_nano")
+    CERTIFICATE_DER_FIELD_NUMBER: _ClassVar[int]
+    CA_DER_FIELD_NUMBER: _ClassVar[int]
+    KEY_DER_FIELD_NUMBER: _ClassVar[int]
+    PASSWORD_FIELD_NUMBER: _ClassVar[int]
+    NOT_AFTER_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
+    certificate_der: bytes
+    ca_der: bytes
+    key_der: bytes
+    password: str
+    not_after_unix_nano: int
+    def __init__(self, certificate_der: _Optional[bytes] = ..., ca_der: _Optional[bytes] = ..., key_der: _Optional[bytes] = ..., password: _Optional[str] = ..., not_after_unix_nano: _Optional[int] = ...) -> None: ...
+
+class RevokeDeviceRequest(_message.Message):
+    __slots__ = ("device", "forget")
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    FORGET_FIELD_NUMBER: _ClassVar[int]
+    device: str
+    forget: bool
+    def __init__(self, device: _Optional[str] = ..., forget: _Optional[bool] = ...) -> None: ...
+
+class RevokeDeviceResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class SendDeviceCommandRequest(_message.Message):
-    __slots__ = ("device", "name", "payload", "timeout_milli", "idempotency_key")
+    __slots__ = ("device", "name", "payload", "timeout_milli", "idempotency_key", "assurance", "queue_seconds")
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MILLI_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    ASSURANCE_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     device: str
     name: str
     payload: bytes
     timeout_milli: int
     idempotency_key: str
-    def __init__(self, device: _Optional[str] = ..., name: _Optional[str] = ..., payload: _Optional[bytes] = ..., timeout_milli: _Optional[int] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
+    assurance: Assurance
+    queue_seconds: int
+    def __init__(self, device: _Optional[str] = ..., name: _Optional[str] = ..., payload: _Optional[bytes] = ..., timeout_milli: _Optional[int] = ..., idempotency_key: _Optional[str] = ..., assurance: _Optional[_Union[Assurance, str]] = ..., queue_seconds: _Optional[int] = ...) -> None: ...
 
 class SendDeviceCommandResponse(_message.Message):
-    __slots__ = ("payload", "elapsed_milli")
+    __slots__ = ("payload", "elapsed_milli", "command", "state")
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     ELAPSED_MILLI_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
     payload: bytes
     elapsed_milli: int
-    def __init__(self, payload: _Optional[bytes] = ..., elapsed_milli: _Optional[int] = ...) -> None: ...
+    command: str
+    state: CommandState
+    def __init__(self, payload: _Optional[bytes] = ..., elapsed_milli: _Optional[int] = ..., command: _Optional[str] = ..., state: _Optional[_Union[CommandState, str]] = ...) -> None: ...
+
+class ListDeviceCommandsRequest(_message.Message):
+    __slots__ = ("device", "after")
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    device: str
+    after: str
+    def __init__(self, device: _Optional[str] = ..., after: _Optional[str] = ...) -> None: ...
+
+class ListDeviceCommandsResponse(_message.Message):
+    __slots__ = ("commands", "more")
+    COMMANDS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    commands: _containers.RepeatedCompositeFieldContainer[DeviceCommand]
+    more: bool
+    def __init__(self, commands: _Optional[_Iterable[_Union[DeviceCommand, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
+
+class DeviceCommand(_message.Message):
+    __slots__ = ("id", "device", "name", "actor", "state", "asked_unix_nano", "expires_unix_nano", "sent", "answer")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ASKED_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
+    SENT_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    device: str
+    name: str
+    actor: str
+    state: CommandState
+    asked_unix_nano: int
+    expires_unix_nano: int
+    sent: int
+    answer: bytes
+    def __init__(self, id: _Optional[str] = ..., device: _Optional[str] = ..., name: _Optional[str] = ..., actor: _Optional[str] = ..., state: _Optional[_Union[CommandState, str]] = ..., asked_unix_nano: _Optional[int] = ..., expires_unix_nano: _Optional[int] = ..., sent: _Optional[int] = ..., answer: _Optional[bytes] = ...) -> None: ...
+
+class CancelDeviceCommandRequest(_message.Message):
+    __slots__ = ("command",)
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    command: str
+    def __init__(self, command: _Optional[str] = ...) -> None: ...
+
+class CancelDeviceCommandResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class GetSpoolRequest(_message.Message):
     __slots__ = ()

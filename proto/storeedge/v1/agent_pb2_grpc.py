@@ -59,10 +59,30 @@ class AgentServiceStub:
                 request_serializer=storeedge_dot_v1_dot_agent__pb2.ListDevicesRequest.SerializeToString,
                 response_deserializer=storeedge_dot_v1_dot_agent__pb2.ListDevicesResponse.FromString,
                 _registered_method=True)
+        self.PutDevice = channel.unary_unary(
+                '/storeedge.v1.AgentService/PutDevice',
+                request_serializer=storeedge_dot_v1_dot_agent__pb2.PutDeviceRequest.SerializeToString,
+                response_deserializer=storeedge_dot_v1_dot_agent__pb2.PutDeviceResponse.FromString,
+                _registered_method=True)
+        self.RevokeDevice = channel.unary_unary(
+                '/storeedge.v1.AgentService/RevokeDevice',
+                request_serializer=storeedge_dot_v1_dot_agent__pb2.RevokeDeviceRequest.SerializeToString,
+                response_deserializer=storeedge_dot_v1_dot_agent__pb2.RevokeDeviceResponse.FromString,
+                _registered_method=True)
         self.SendDeviceCommand = channel.unary_unary(
                 '/storeedge.v1.AgentService/SendDeviceCommand',
                 request_serializer=storeedge_dot_v1_dot_agent__pb2.SendDeviceCommandRequest.SerializeToString,
                 response_deserializer=storeedge_dot_v1_dot_agent__pb2.SendDeviceCommandResponse.FromString,
+                _registered_method=True)
+        self.ListDeviceCommands = channel.unary_unary(
+                '/storeedge.v1.AgentService/ListDeviceCommands',
+                request_serializer=storeedge_dot_v1_dot_agent__pb2.ListDeviceCommandsRequest.SerializeToString,
+                response_deserializer=storeedge_dot_v1_dot_agent__pb2.ListDeviceCommandsResponse.FromString,
+                _registered_method=True)
+        self.CancelDeviceCommand = channel.unary_unary(
+                '/storeedge.v1.AgentService/CancelDeviceCommand',
+                request_serializer=storeedge_dot_v1_dot_agent__pb2.CancelDeviceCommandRequest.SerializeToString,
+                response_deserializer=storeedge_dot_v1_dot_agent__pb2.CancelDeviceCommandResponse.FromString,
                 _registered_method=True)
         self.GetSpool = channel.unary_unary(
                 '/storeedge.v1.AgentService/GetSpool',
@@ -115,7 +135,33 @@ class AgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PutDevice(self, request, context):
+        """A device gets an identity of its own at the store's broker, or another one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeDevice(self, request, context):
+        """A device loses its identity, and its connection, at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SendDeviceCommand(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeviceCommands(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelDeviceCommand(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -168,10 +214,30 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     request_deserializer=storeedge_dot_v1_dot_agent__pb2.ListDevicesRequest.FromString,
                     response_serializer=storeedge_dot_v1_dot_agent__pb2.ListDevicesResponse.SerializeToString,
             ),
+            'PutDevice': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutDevice,
+                    request_deserializer=storeedge_dot_v1_dot_agent__pb2.PutDeviceRequest.FromString,
+                    response_serializer=storeedge_dot_v1_dot_agent__pb2.PutDeviceResponse.SerializeToString,
+            ),
+            'RevokeDevice': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeDevice,
+                    request_deserializer=storeedge_dot_v1_dot_agent__pb2.RevokeDeviceRequest.FromString,
+                    response_serializer=storeedge_dot_v1_dot_agent__pb2.RevokeDeviceResponse.SerializeToString,
+            ),
             'SendDeviceCommand': grpc.unary_unary_rpc_method_handler(
                     servicer.SendDeviceCommand,
                     request_deserializer=storeedge_dot_v1_dot_agent__pb2.SendDeviceCommandRequest.FromString,
                     response_serializer=storeedge_dot_v1_dot_agent__pb2.SendDeviceCommandResponse.SerializeToString,
+            ),
+            'ListDeviceCommands': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeviceCommands,
+                    request_deserializer=storeedge_dot_v1_dot_agent__pb2.ListDeviceCommandsRequest.FromString,
+                    response_serializer=storeedge_dot_v1_dot_agent__pb2.ListDeviceCommandsResponse.SerializeToString,
+            ),
+            'CancelDeviceCommand': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelDeviceCommand,
+                    request_deserializer=storeedge_dot_v1_dot_agent__pb2.CancelDeviceCommandRequest.FromString,
+                    response_serializer=storeedge_dot_v1_dot_agent__pb2.CancelDeviceCommandResponse.SerializeToString,
             ),
             'GetSpool': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSpool,
@@ -335,6 +401,60 @@ class AgentService:
             _registered_method=True)
 
     @staticmethod
+    def PutDevice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/storeedge.v1.AgentService/PutDevice',
+            storeedge_dot_v1_dot_agent__pb2.PutDeviceRequest.SerializeToString,
+            storeedge_dot_v1_dot_agent__pb2.PutDeviceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeDevice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/storeedge.v1.AgentService/RevokeDevice',
+            storeedge_dot_v1_dot_agent__pb2.RevokeDeviceRequest.SerializeToString,
+            storeedge_dot_v1_dot_agent__pb2.RevokeDeviceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def SendDeviceCommand(request,
             target,
             options=(),
@@ -351,6 +471,60 @@ class AgentService:
             '/storeedge.v1.AgentService/SendDeviceCommand',
             storeedge_dot_v1_dot_agent__pb2.SendDeviceCommandRequest.SerializeToString,
             storeedge_dot_v1_dot_agent__pb2.SendDeviceCommandResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeviceCommands(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/storeedge.v1.AgentService/ListDeviceCommands',
+            storeedge_dot_v1_dot_agent__pb2.ListDeviceCommandsRequest.SerializeToString,
+            storeedge_dot_v1_dot_agent__pb2.ListDeviceCommandsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelDeviceCommand(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/storeedge.v1.AgentService/CancelDeviceCommand',
+            storeedge_dot_v1_dot_agent__pb2.CancelDeviceCommandRequest.SerializeToString,
+            storeedge_dot_v1_dot_agent__pb2.CancelDeviceCommandResponse.FromString,
             options,
             channel_credentials,
             insecure,

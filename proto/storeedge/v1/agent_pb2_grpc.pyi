@@ -39,7 +39,13 @@ class AgentServiceStub:
     """Stops the current run; a service is started again by its restart policy."""
     StreamLogs: _grpc.UnaryStreamMultiCallable[_agent_pb2.StreamLogsRequest, _agent_pb2.StreamLogsResponse]
     ListDevices: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ListDevicesRequest, _agent_pb2.ListDevicesResponse]
+    PutDevice: _grpc.UnaryUnaryMultiCallable[_agent_pb2.PutDeviceRequest, _agent_pb2.PutDeviceResponse]
+    """A device gets an identity of its own at the store's broker, or another one."""
+    RevokeDevice: _grpc.UnaryUnaryMultiCallable[_agent_pb2.RevokeDeviceRequest, _agent_pb2.RevokeDeviceResponse]
+    """A device loses its identity, and its connection, at once."""
     SendDeviceCommand: _grpc.UnaryUnaryMultiCallable[_agent_pb2.SendDeviceCommandRequest, _agent_pb2.SendDeviceCommandResponse]
+    ListDeviceCommands: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ListDeviceCommandsRequest, _agent_pb2.ListDeviceCommandsResponse]
+    CancelDeviceCommand: _grpc.UnaryUnaryMultiCallable[_agent_pb2.CancelDeviceCommandRequest, _agent_pb2.CancelDeviceCommandResponse]
     GetSpool: _grpc.UnaryUnaryMultiCallable[_agent_pb2.GetSpoolRequest, _agent_pb2.GetSpoolResponse]
     PutImage: _grpc.UnaryUnaryMultiCallable[_agent_pb2.PutImageRequest, _agent_pb2.PutImageResponse]
     """A piece of an image archive; asked again for what it has, the node keeps what it has."""
@@ -54,7 +60,13 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """Stops the current run; a service is started again by its restart policy."""
     StreamLogs: _aio.UnaryStreamMultiCallable[_agent_pb2.StreamLogsRequest, _agent_pb2.StreamLogsResponse]  # type: ignore[assignment]
     ListDevices: _aio.UnaryUnaryMultiCallable[_agent_pb2.ListDevicesRequest, _agent_pb2.ListDevicesResponse]  # type: ignore[assignment]
+    PutDevice: _aio.UnaryUnaryMultiCallable[_agent_pb2.PutDeviceRequest, _agent_pb2.PutDeviceResponse]  # type: ignore[assignment]
+    """A device gets an identity of its own at the store's broker, or another one."""
+    RevokeDevice: _aio.UnaryUnaryMultiCallable[_agent_pb2.RevokeDeviceRequest, _agent_pb2.RevokeDeviceResponse]  # type: ignore[assignment]
+    """A device loses its identity, and its connection, at once."""
     SendDeviceCommand: _aio.UnaryUnaryMultiCallable[_agent_pb2.SendDeviceCommandRequest, _agent_pb2.SendDeviceCommandResponse]  # type: ignore[assignment]
+    ListDeviceCommands: _aio.UnaryUnaryMultiCallable[_agent_pb2.ListDeviceCommandsRequest, _agent_pb2.ListDeviceCommandsResponse]  # type: ignore[assignment]
+    CancelDeviceCommand: _aio.UnaryUnaryMultiCallable[_agent_pb2.CancelDeviceCommandRequest, _agent_pb2.CancelDeviceCommandResponse]  # type: ignore[assignment]
     GetSpool: _aio.UnaryUnaryMultiCallable[_agent_pb2.GetSpoolRequest, _agent_pb2.GetSpoolResponse]  # type: ignore[assignment]
     PutImage: _aio.UnaryUnaryMultiCallable[_agent_pb2.PutImageRequest, _agent_pb2.PutImageResponse]  # type: ignore[assignment]
     """A piece of an image archive; asked again for what it has, the node keeps what it has."""
@@ -98,11 +110,41 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_agent_pb2.ListDevicesResponse, _abc.Awaitable[_agent_pb2.ListDevicesResponse]]: ...
 
     @_abc_1.abstractmethod
+    def PutDevice(
+        self,
+        request: _agent_pb2.PutDeviceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.PutDeviceResponse, _abc.Awaitable[_agent_pb2.PutDeviceResponse]]:
+        """A device gets an identity of its own at the store's broker, or another one."""
+
+    @_abc_1.abstractmethod
+    def RevokeDevice(
+        self,
+        request: _agent_pb2.RevokeDeviceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.RevokeDeviceResponse, _abc.Awaitable[_agent_pb2.RevokeDeviceResponse]]:
+        """A device loses its identity, and its connection, at once."""
+
+    @_abc_1.abstractmethod
     def SendDeviceCommand(
         self,
         request: _agent_pb2.SendDeviceCommandRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_pb2.SendDeviceCommandResponse, _abc.Awaitable[_agent_pb2.SendDeviceCommandResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListDeviceCommands(
+        self,
+        request: _agent_pb2.ListDeviceCommandsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.ListDeviceCommandsResponse, _abc.Awaitable[_agent_pb2.ListDeviceCommandsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def CancelDeviceCommand(
+        self,
+        request: _agent_pb2.CancelDeviceCommandRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.CancelDeviceCommandResponse, _abc.Awaitable[_agent_pb2.CancelDeviceCommandResponse]]: ...
 
     @_abc_1.abstractmethod
     def GetSpool(

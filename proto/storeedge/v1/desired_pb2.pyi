@@ -148,7 +148,7 @@ class Quota(_message.Message):
     def __init__(self, jobs: _Optional[int] = ..., cpu_milli: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., network_bits_per_second: _Optional[int] = ..., network_bytes_per_month: _Optional[int] = ..., published_ports: _Optional[int] = ..., mqtt_topics: _Optional[int] = ...) -> None: ...
 
 class JobSpec(_message.Message):
-    __slots__ = ("id", "generation", "tenant", "kind", "image", "command", "env", "limits", "restart", "deadline_seconds", "stop_grace_seconds", "priority", "network", "health", "update", "stop_signal", "warm", "secrets", "mqtt_topics")
+    __slots__ = ("id", "generation", "tenant", "kind", "image", "command", "env", "limits", "restart", "deadline_seconds", "stop_grace_seconds", "priority", "network", "health", "update", "stop_signal", "warm", "secrets", "mqtt")
     class EnvEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -174,7 +174,7 @@ class JobSpec(_message.Message):
     STOP_SIGNAL_FIELD_NUMBER: _ClassVar[int]
     WARM_FIELD_NUMBER: _ClassVar[int]
     SECRETS_FIELD_NUMBER: _ClassVar[int]
-    MQTT_TOPICS_FIELD_NUMBER: _ClassVar[int]
+    MQTT_FIELD_NUMBER: _ClassVar[int]
     id: str
     generation: int
     tenant: str
@@ -193,8 +193,22 @@ class JobSpec(_message.Message):
     stop_signal: str
     warm: int
     secrets: _containers.RepeatedCompositeFieldContainer[Secret]
-    mqtt_topics: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, id: _Optional[str] = ..., generation: _Optional[int] = ..., tenant: _Optional[str] = ..., kind: _Optional[_Union[JobKind, str]] = ..., image: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., env: _Optional[_Mapping[str, str]] = ..., limits: _Optional[_Union[JobLimits, _Mapping]] = ..., restart: _Optional[_Union[RestartPolicy, _Mapping]] = ..., deadline_seconds: _Optional[int] = ..., stop_grace_seconds: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ..., network: _Optional[_Union[Network, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., stop_signal: _Optional[str] = ..., warm: _Optional[int] = ..., secrets: _Optional[_Iterable[_Union[Secret, _Mapping]]] = ..., mqtt_topics: _Optional[_Iterable[str]] = ...) -> None: ...
+    mqtt: _containers.RepeatedCompositeFieldContainer[MqttGrant]
+    def __init__(self, id: _Optional[str] = ..., generation: _Optional[int] = ..., tenant: _Optional[str] = ..., kind: _Optional[_Union[JobKind, str]] = ..., image: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., env: _Optional[_Mapping[str, str]] = ..., limits: _Optional[_Union[JobLimits, _Mapping]] = ..., restart: _Optional[_Union[RestartPolicy, _Mapping]] = ..., deadline_seconds: _Optional[int] = ..., stop_grace_seconds: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ..., network: _Optional[_Union[Network, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., stop_signal: _Optional[str] = ..., warm: _Optional[int] = ..., secrets: _Optional[_Iterable[_Union[Secret, _Mapping]]] = ..., mqtt: _Optional[_Iterable[_Union[MqttGrant, _Mapping]]] = ...) -> None: ...
+
+class MqttGrant(_message.Message):
+    __slots__ = ("device", "zone", "device_class", "channel", "commands")
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    ZONE_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_CLASS_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    COMMANDS_FIELD_NUMBER: _ClassVar[int]
+    device: str
+    zone: str
+    device_class: str
+    channel: str
+    commands: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, device: _Optional[str] = ..., zone: _Optional[str] = ..., device_class: _Optional[str] = ..., channel: _Optional[str] = ..., commands: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class JobLimits(_message.Message):
     __slots__ = ("cpu_milli", "memory_bytes", "pids", "log_bytes", "tmp_bytes", "open_files", "disk_bytes", "io_bytes_per_second")
@@ -320,13 +334,37 @@ class RestartPolicy(_message.Message):
     def __init__(self, mode: _Optional[_Union[RestartMode, str]] = ..., max_attempts: _Optional[int] = ..., window_seconds: _Optional[int] = ..., backoff_seconds: _Optional[int] = ..., backoff_max_seconds: _Optional[int] = ...) -> None: ...
 
 class DeviceRule(_message.Message):
-    __slots__ = ("filter", "forward", "residency", "priority")
+    __slots__ = ("filter", "forward", "residency", "priority", "max_per_minute", "sample_every", "latest_seconds", "dead_band", "batch_seconds", "max_payload_bytes", "redact", "undecoded")
     FILTER_FIELD_NUMBER: _ClassVar[int]
     FORWARD_FIELD_NUMBER: _ClassVar[int]
     RESIDENCY_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    MAX_PER_MINUTE_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_EVERY_FIELD_NUMBER: _ClassVar[int]
+    LATEST_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    DEAD_BAND_FIELD_NUMBER: _ClassVar[int]
+    BATCH_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MAX_PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    REDACT_FIELD_NUMBER: _ClassVar[int]
+    UNDECODED_FIELD_NUMBER: _ClassVar[int]
     filter: str
     forward: bool
     residency: Residency
     priority: int
-    def __init__(self, filter: _Optional[str] = ..., forward: _Optional[bool] = ..., residency: _Optional[_Union[Residency, str]] = ..., priority: _Optional[int] = ...) -> None: ...
+    max_per_minute: int
+    sample_every: int
+    latest_seconds: int
+    dead_band: DeadBand
+    batch_seconds: int
+    max_payload_bytes: int
+    redact: _containers.RepeatedScalarFieldContainer[str]
+    undecoded: bool
+    def __init__(self, filter: _Optional[str] = ..., forward: _Optional[bool] = ..., residency: _Optional[_Union[Residency, str]] = ..., priority: _Optional[int] = ..., max_per_minute: _Optional[int] = ..., sample_every: _Optional[int] = ..., latest_seconds: _Optional[int] = ..., dead_band: _Optional[_Union[DeadBand, _Mapping]] = ..., batch_seconds: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ..., redact: _Optional[_Iterable[str]] = ..., undecoded: _Optional[bool] = ...) -> None: ...
+
+class DeadBand(_message.Message):
+    __slots__ = ("field", "delta")
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    field: str
+    delta: float
+    def __init__(self, field: _Optional[str] = ..., delta: _Optional[float] = ...) -> None: ...

@@ -182,7 +182,7 @@ class Event(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., tenant: _Optional[str] = ..., job: _Optional[str] = ..., generation: _Optional[int] = ..., attempt: _Optional[int] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., exit_code: _Optional[int] = ..., attributes: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class DeviceMessage(_message.Message):
-    __slots__ = ("device", "topic", "payload", "qos", "retained", "content_type", "user_properties", "correlation_data", "packet_id", "redelivered")
+    __slots__ = ("device", "topic", "payload", "qos", "retained", "content_type", "user_properties", "correlation_data", "packet_id", "redelivered", "idempotency_key", "values")
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
@@ -193,6 +193,8 @@ class DeviceMessage(_message.Message):
     CORRELATION_DATA_FIELD_NUMBER: _ClassVar[int]
     PACKET_ID_FIELD_NUMBER: _ClassVar[int]
     REDELIVERED_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
     device: str
     topic: str
     payload: bytes
@@ -203,7 +205,27 @@ class DeviceMessage(_message.Message):
     correlation_data: bytes
     packet_id: int
     redelivered: bool
-    def __init__(self, device: _Optional[str] = ..., topic: _Optional[str] = ..., payload: _Optional[bytes] = ..., qos: _Optional[int] = ..., retained: _Optional[bool] = ..., content_type: _Optional[str] = ..., user_properties: _Optional[_Iterable[_Union[UserProperty, _Mapping]]] = ..., correlation_data: _Optional[bytes] = ..., packet_id: _Optional[int] = ..., redelivered: _Optional[bool] = ...) -> None: ...
+    idempotency_key: str
+    values: _containers.RepeatedCompositeFieldContainer[DeviceValue]
+    def __init__(self, device: _Optional[str] = ..., topic: _Optional[str] = ..., payload: _Optional[bytes] = ..., qos: _Optional[int] = ..., retained: _Optional[bool] = ..., content_type: _Optional[str] = ..., user_properties: _Optional[_Iterable[_Union[UserProperty, _Mapping]]] = ..., correlation_data: _Optional[bytes] = ..., packet_id: _Optional[int] = ..., redelivered: _Optional[bool] = ..., idempotency_key: _Optional[str] = ..., values: _Optional[_Iterable[_Union[DeviceValue, _Mapping]]] = ...) -> None: ...
+
+class DeviceValue(_message.Message):
+    __slots__ = ("name", "unit", "number", "integer", "flag", "text", "time_unix_nano")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    INTEGER_FIELD_NUMBER: _ClassVar[int]
+    FLAG_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    TIME_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    unit: str
+    number: float
+    integer: int
+    flag: bool
+    text: str
+    time_unix_nano: int
+    def __init__(self, name: _Optional[str] = ..., unit: _Optional[str] = ..., number: _Optional[float] = ..., integer: _Optional[int] = ..., flag: _Optional[bool] = ..., text: _Optional[str] = ..., time_unix_nano: _Optional[int] = ...) -> None: ...
 
 class UserProperty(_message.Message):
     __slots__ = ("key", "value")
