@@ -12,7 +12,7 @@ from agent.errors import StorageError
 from agent.model import Body, Sink
 from agent.mqtt.broker import Connection
 from agent.mqtt.convert import Delivery, Refused, convert
-from agent.mqtt.registry import Registry
+from agent.mqtt.registry.registry import Registry
 from agent.mqtt.topics import RuleSet
 
 log = logging.getLogger(__name__)

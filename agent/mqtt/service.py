@@ -14,8 +14,8 @@ from agent.mqtt.bridge import Bridge
 from agent.mqtt.broker import Connection, connect
 from agent.mqtt.commands import Commands
 from agent.mqtt.convert import Delivery
-from agent.mqtt.registry import Registry
-from agent.mqtt.registry_file import RegistryFile
+from agent.mqtt.registry.registry import Registry
+from agent.mqtt.registry.registry_file import RegistryFile
 from agent.mqtt.topics import compile_rules
 from agent.runtime.service import pause
 from agent.spec import DeviceRule

@@ -7,7 +7,7 @@ import pytest
 
 from agent.mqtt.bridge import Bridge
 from agent.mqtt.convert import Delivery
-from agent.mqtt.registry import Registry
+from agent.mqtt.registry.registry import Registry
 from agent.mqtt.topics import compile_rules
 from agent.spec import DeviceRule
 from tests.fakes.mqtt_parts import FakeConnection, FakeSink, FakeTime

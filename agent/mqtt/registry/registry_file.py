@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agent.errors import StorageError
 from agent.model import DeviceView
-from agent.mqtt.registry import Changes
+from agent.mqtt.registry.registry import Changes
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """Who was heard of, and who says it is there."""
 
 from agent.model import Event
-from agent.mqtt.registry import Registry
+from agent.mqtt.registry.registry import Registry
 from agent.mqtt.topics import parse
 
 

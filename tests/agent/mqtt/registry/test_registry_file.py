@@ -4,8 +4,8 @@ import pytest
 
 from agent.errors import StorageError
 from agent.model import DeviceView
-from agent.mqtt.registry import Changes
-from agent.mqtt.registry_file import RegistryFile
+from agent.mqtt.registry.registry import Changes
+from agent.mqtt.registry.registry_file import RegistryFile
 
 A = DeviceView("a", True, 1, 2, 3, 4, "devices/a/x")
 B = DeviceView("b", False, 5, 6, 7, 8, "devices/b/é")
