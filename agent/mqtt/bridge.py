@@ -10,7 +10,7 @@ from agent.backoff import full_jitter
 from agent.clock import Clock
 from agent.errors import StorageError
 from agent.model import Body, Sink
-from agent.mqtt.broker import Connection
+from agent.mqtt.control import Connection
 from agent.mqtt.convert import Delivery, Refused, convert
 from agent.mqtt.registry.registry import Registry
 from agent.mqtt.topics import RuleSet

@@ -6,7 +6,7 @@ import pytest
 
 from agent.errors import AwayError, RefusedError
 from agent.model import DeviceView
-from agent.mqtt.commands import MAX_OUTSTANDING, MAX_REMEMBERED, Commands
+from agent.mqtt.commands.commands import MAX_OUTSTANDING, MAX_REMEMBERED, Commands
 from agent.mqtt.convert import Delivery
 from tests.fakes.mqtt_parts import FakeTime
 
