@@ -20,6 +20,7 @@ _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _PROTOCOL = re.compile(r"(tcp|udp)?")
 _PIB = 1 << 50
 _JOB = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
+_DEVICE_OR_NONE = re.compile(r"[A-Za-z0-9_.-]{0,64}")
 
 # Bytes of a string (as UTF-8) or of bytes, fewest and most.
 _SIZE = {
@@ -60,6 +61,7 @@ _SIZE = {
     "SealedSecret.ciphertext": (16, 16 * KIB),
     "Secret.digest": (0, 32),
     "DeviceRule.filter": (1, 512),
+    "MqttGrant.channel": (0, 256),
     "CallNodeRequest.payload": (0, 128 * KIB),
     "CallNodeRequest.method": (1, 64),
 }
@@ -77,7 +79,8 @@ _COUNT = {
     "TradingHours.weekdays": (0, 7),
     "JobSpec.command": (0, 64),
     "JobSpec.secrets": (0, 16),
-    "JobSpec.mqtt_topics": (0, 32),
+    "JobSpec.mqtt": (0, 32),
+    "MqttGrant.commands": (0, 16),
     "Secret.sealed": (1, 16),
     "Network.egress": (0, 64),
     "Network.publish": (0, 16),
@@ -188,6 +191,9 @@ _PATTERN = {
     "Egress.protocol": _PROTOCOL,
     "Publish.protocol": _PROTOCOL,
     "Publish.service": re.compile(r"[a-z0-9-]{0,15}"),
+    "MqttGrant.device": _DEVICE_OR_NONE,
+    "MqttGrant.zone": _DEVICE_OR_NONE,
+    "MqttGrant.device_class": _DEVICE_OR_NONE,
     "Secret.name": re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}"),
     "SealedSecret.key_id": re.compile(r"[0-9a-f]{16}"),
     "ChainHead.tenant": _TENANT,

@@ -137,8 +137,7 @@ def _quota(spec: JobSpec, own: Sequence[Holder], tenant: Tenant) -> Refusal | No
         ("network-rate", "bits per second", _rate(spec), sum(_rate(s) for s in specs), quota.network_bits_per_second),
         ("ports", "published ports", len(_published(spec)), sum(len(_published(s)) for s in specs),
          quota.published_ports),
-        ("mqtt-topics", "mqtt topics", len(spec.mqtt_topics), sum(len(s.mqtt_topics) for s in specs),
-         quota.mqtt_topics),
+        ("mqtt-topics", "mqtt grants", len(spec.mqtt), sum(len(s.mqtt) for s in specs), quota.mqtt_topics),
     )  # fmt: skip
     for name, what, asked, taken, limit in lines:
         refusal = _over(f"tenant-{name}", f"{whose}: {what}", asked, taken, limit)

@@ -15,6 +15,7 @@ from agent.spec import (
     JobKind,
     JobSpec,
     Limits,
+    MqttGrant,
     Network,
     Prices,
     Priority,
@@ -83,9 +84,10 @@ def body_from_json(text: str) -> Event | UsageSample | UsageSeal:
 
 
 def _spec(raw: _Raw) -> JobSpec:
+    known = {name: value for name, value in raw.items() if name != "mqtt_topics"}  # of earlier agents; opened nothing
     return JobSpec(
         **_with(
-            raw,
+            known,
             kind=JobKind,
             command=tuple[str, ...],
             limits=_limits,
@@ -94,7 +96,7 @@ def _spec(raw: _Raw) -> JobSpec:
             network=_optional(_network),
             health=_optional(_health),
             secrets=_each(_secret),
-            mqtt_topics=tuple[str, ...],
+            mqtt=_each(_grant),
         )
     )
 
@@ -113,6 +115,10 @@ def _secret(raw: _Raw) -> Secret:
 
 def _sealed(raw: _Raw) -> SealedSecret:
     return SealedSecret(**_with(raw, ephemeral=bytes.fromhex, ciphertext=bytes.fromhex))
+
+
+def _grant(raw: _Raw) -> MqttGrant:
+    return MqttGrant(**_with(raw, commands=tuple[str, ...]))
 
 
 def _prices(raw: _Raw) -> Prices:

@@ -2,6 +2,7 @@
 
 import re
 
+from agent.link.desired_mqtt import grants
 from agent.link.desired_network import network
 from agent.link.field import bounded, check, unique, words
 from agent.spec import (
@@ -75,7 +76,7 @@ def job(message: desired_pb2.JobSpec) -> JobSpec:
         stop_signal=_stop_signal(at, message),
         warm=bounded(message.warm, 0, 8, f"{at}.warm"),
         secrets=_secrets(f"{at}.secrets", message),
-        mqtt_topics=_topics(f"{at}.mqtt_topics", message),
+        mqtt=grants(f"{at}.mqtt", message),
     )
 
 
@@ -163,11 +164,3 @@ def _secret(at: str, message: desired_pb2.Secret) -> Secret:
         check(16 <= len(each.ciphertext) <= 16 * _KIB, f"{at} {message.name!r}.ciphertext", "16..16384 bytes")
     sealed = tuple(SealedSecret(each.key_id, each.ephemeral, each.ciphertext) for each in message.sealed)
     return Secret(message.name, sealed)
-
-
-def _topics(at: str, message: desired_pb2.JobSpec) -> tuple[str, ...]:
-    check(len(message.mqtt_topics) <= 32, at, "at most 32")
-    check(all(1 <= len(topic.encode()) <= 512 for topic in message.mqtt_topics), at, "1..512 bytes each")
-    check(all("\0" not in topic for topic in message.mqtt_topics), at, "no NUL")
-    unique(message.mqtt_topics, at)
-    return tuple(message.mqtt_topics)

@@ -20,6 +20,7 @@ from storeedge.v1.desired_pb2 import (
     Health,
     JobLimits,
     JobSpec,
+    MqttGrant,
     Network,
     Publish,
     RestartPolicy,
@@ -29,6 +30,8 @@ from storeedge.v1.desired_pb2 import (
 _KIB, _MIB, _PIB = 1 << 10, 1 << 20, 1 << 50
 _SECRET_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 _SECRETS = 16
+_MADE = ("mqtt_username", "mqtt_password")  # by the node, for a job with mqtt
+_CHANNEL = re.compile(r"(([^+#/\0]*|\+)/)*([^+#/\0]*|\+|#)")  # a topic filter
 
 TENANT_ID = text(r"[a-z0-9][a-z0-9-]{0,31}", "1..32 characters of [a-z0-9-]")
 
@@ -85,15 +88,27 @@ def _txt(value: object) -> dict[str, str]:
     return found
 
 
-def _topics(value: object) -> list[str]:
-    topics = cast("list[object]", value) if isinstance(value, list) else None
-    if (
-        topics is None
-        or len(topics) > 32
-        or not all(isinstance(t, str) and 1 <= len(t.encode()) <= 512 for t in topics)
-    ):
-        raise ValueError('a list of at most 32 topic filters, e.g. ["devices/+/temperature"]')
-    return cast("list[str]", topics)
+def _channel(value: object) -> str:
+    if not isinstance(value, str) or not _CHANNEL.fullmatch(value) or not 1 <= len(value.encode()) <= 256:
+        raise ValueError(f"a topic filter below devices/ID/, at most 256 bytes, e.g. temperature or #, not {value!r}")
+    if value.split("/")[0] == "cmd":
+        raise ValueError("not below cmd: commands, and their answers, come with commands")
+    return value
+
+
+def _granted(value: object) -> MqttGrant:
+    fields = cast("dict[str, Any]", table(_MQTT)(value))
+    if ("device" in fields) == ("zone" in fields or "class" in fields):
+        raise ValueError("either device, or zone or class or both")
+    if not fields.get("channel") and not fields.get("commands"):
+        raise ValueError("channel or commands")
+    return MqttGrant(
+        device=fields.get("device", ""),
+        zone=fields.get("zone", ""),
+        device_class=fields.get("class", ""),
+        channel=fields.get("channel", ""),
+        commands=fields.get("commands", []),
+    )
 
 
 _IMAGE = text(
@@ -125,6 +140,15 @@ _HEALTH = {
     "failures": Field(count(1, 1000)),
     "start": Field(duration(1, 86_400)),
 }
+_LABEL = text("[A-Za-z0-9_.-]{1,64}", "1..64 characters of [A-Za-z0-9_.-]")
+_COMMAND = text(r"\*|[A-Za-z0-9_-]{1,64}", 'a name of 1..64 characters of [A-Za-z0-9_-], or "*"')
+_MQTT = {
+    "device": Field(_LABEL),
+    "zone": Field(_LABEL),
+    "class": Field(_LABEL),
+    "channel": Field(_channel),
+    "commands": Field(array(_COMMAND, 16, '["open", "close"]')),
+}
 JOB = {
     "id": Field(text(r"[a-z0-9][a-z0-9-]{0,47}", "1..48 characters of [a-z0-9-]"), required=True),
     "generation": Field(count(1, (1 << 63) - 1)),
@@ -151,7 +175,7 @@ JOB = {
     "update": Field(table({"healthy": Field(duration(1, 86_400), required=True)})),
     "warm": Field(count(0, 8)),
     "secrets": Field(_secret_sources),
-    "mqtt_topics": Field(_topics),
+    "mqtt": Field(array(_granted, 32, '[{ zone = "shelf-7", channel = "temperature" }]')),
 }
 
 
@@ -165,6 +189,8 @@ def job(values: Mapping[str, Any]) -> JobSpec:
         raise ValueError(f'{at}: health and update are for kind = "service"')
     if health is not None and ("command" in health) == ("tcp" in health):
         raise ValueError(f"{at}: health: exactly one of command and tcp")
+    if "mqtt" in values and (taken := sorted({*_MADE} & {*values.get("secrets", {})})):
+        raise ValueError(f"{at}: secrets: {taken[0]}: the node makes it for a job with mqtt")
     return JobSpec(
         id=values["id"],
         generation=values.get("generation", 1),
@@ -183,7 +209,7 @@ def job(values: Mapping[str, Any]) -> JobSpec:
         update=Update(healthy_seconds=values["update"]["healthy"]) if "update" in values else None,
         stop_signal=values.get("stop_signal", ""),
         warm=values.get("warm", 0),
-        mqtt_topics=values.get("mqtt_topics", []),
+        mqtt=values.get("mqtt", []),
     )
 
 

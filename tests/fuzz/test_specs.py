@@ -19,6 +19,7 @@ from agent.spec import (
     JobKind,
     JobSpec,
     Limits,
+    MqttGrant,
     Network,
     Priority,
     Publish,
@@ -71,7 +72,7 @@ SPECS = st.builds(
     restart=st.just(RestartPolicy(RestartMode.NEVER)),
     priority=st.sampled_from([Priority.SPOT, Priority.SPOT, Priority.GUARANTEED, Priority.STORE]),
     network=st.sampled_from([False, True]).flatmap(lambda wanted: NETWORKS if wanted else st.none()),
-    mqtt_topics=st.sampled_from([(), (), ("a",), ("a", "b")]),
+    mqtt=st.sampled_from([(), (), (MqttGrant("a", channel="#"),), (MqttGrant(zone="z"), MqttGrant("b"))]),
 )
 WIDE = Quota(99, 99_000, 1 << 50, 1 << 50, 10**12, 1 << 50, 99, 99)
 SCARCE = st.builds(
@@ -179,8 +180,8 @@ def within_all_lines(spec, holders, accounts, box) -> None:
         disks = sum(one.limits.disk_bytes for one in active)
         assert disks <= box.disk_bytes - (0 if spec.priority is Priority.STORE else box.largest.disk_bytes)
         assert sum(one.limits.disk_bytes for one in own) <= quota.disk_bytes
-    if spec.mqtt_topics:
-        assert sum(len(one.mqtt_topics) for one in own) <= quota.mqtt_topics
+    if spec.mqtt:
+        assert sum(len(one.mqtt) for one in own) <= quota.mqtt_topics
     if spec.network is not None:
         assert box.network and account.spending.month_bytes < quota.network_bytes_per_month
         assert sum(one.network.bits_per_second for one in own if one.network) <= quota.network_bits_per_second

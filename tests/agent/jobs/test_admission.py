@@ -5,7 +5,7 @@ import pytest
 from agent.jobs.admission import Account, Admit, Preempt, Refusal, decide, overdrawn
 from agent.jobs.budget import Spending
 from agent.jobs.room import Capacity, Holder
-from agent.spec import Budget, Limits, Network, Priority, Publish, Quota, Reserve, Tenant
+from agent.spec import Budget, Limits, MqttGrant, Network, Priority, Publish, Quota, Reserve, Tenant
 from tests.fakes.jobs import batch
 
 ROOM = Capacity(cpu_milli=1500, memory_bytes=1 << 30, memory_controller=True, disk_bytes=1000, network=True)
@@ -104,7 +104,8 @@ NET = Network(publish=(Publish(8080, 80),), bits_per_second=1000)
     ("quota", "asked", "reason", "said"),
     [
         (Quota(9, 9999, 1 << 40, disk_bytes=99), {"disk": 100}, "tenant-disk", "bytes of disk: asks 100, 0 of 99"),
-        (Quota(9, 9999, 1 << 40, mqtt_topics=1), {"mqtt_topics": ("a", "b")}, "tenant-mqtt-topics", "1 too many"),
+        (Quota(9, 9999, 1 << 40, mqtt_topics=1), {"mqtt": (MqttGrant("a"), MqttGrant("b"))},
+         "tenant-mqtt-topics", "1 too many"),
         (Quota(9, 9999, 1 << 40, network_bits_per_second=999, network_bytes_per_month=1, published_ports=1),
          {"network": NET}, "tenant-network-rate", "bits per second: asks 1000, 0 of 999"),
         (Quota(9, 9999, 1 << 40, network_bits_per_second=1000, network_bytes_per_month=1),

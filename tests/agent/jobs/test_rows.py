@@ -1,5 +1,7 @@
 """JSON there and back is the identity."""
 
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +16,7 @@ from agent.spec import (
     JobKind,
     JobSpec,
     Limits,
+    MqttGrant,
     Network,
     Prices,
     Priority,
@@ -23,6 +26,7 @@ from agent.spec import (
     SealedSecret,
     Secret,
 )
+from tests.fakes.jobs import batch
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
 NUMBER = st.integers(0, 1 << 62)
@@ -37,6 +41,7 @@ NETWORKS = st.builds(
     NUMBER,
     NUMBER,
 )
+GRANTS = st.builds(MqttGrant, TEXT, TEXT, TEXT, TEXT, st.lists(TEXT, max_size=2).map(tuple))
 SPECS = st.builds(
     JobSpec,
     id=TEXT,
@@ -55,7 +60,7 @@ SPECS = st.builds(
     stop_signal=TEXT,
     warm=NUMBER,
     secrets=st.lists(st.builds(Secret, TEXT, st.lists(SEALED, max_size=2).map(tuple)), max_size=2).map(tuple),
-    mqtt_topics=st.lists(TEXT, max_size=2).map(tuple),
+    mqtt=st.lists(GRANTS, max_size=2).map(tuple),
 )
 JOBS = st.builds(
     Job,
@@ -103,6 +108,15 @@ SPENDINGS = st.builds(
 @given(JOBS)
 def test_jobs(job) -> None:
     assert rows.job_from_json(rows.job_to_json(job)) == job
+
+
+def test_a_job_of_an_agent_that_knew_no_grants_loads_without_its_topics() -> None:
+    job = Job(batch(), JobState.RUNNING, successor=batch(generation=2))
+    raw = json.loads(rows.job_to_json(job))
+    for spec in (raw["spec"], raw["successor"]):
+        del spec["mqtt"]
+        spec["mqtt_topics"] = ["devices/+/temperature"]
+    assert rows.job_from_json(json.dumps(raw)) == job
 
 
 @given(EVENTS | SAMPLES | SEALS)

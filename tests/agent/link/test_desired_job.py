@@ -6,7 +6,7 @@ import pytest
 
 from agent.errors import RefusedError
 from agent.link.desired_job import job
-from agent.spec import HealthCheck, JobKind, Priority, SealedSecret, Secret
+from agent.spec import HealthCheck, JobKind, MqttGrant, Priority, SealedSecret, Secret
 from storeedge.v1 import desired_pb2 as wire
 
 MIB = 1 << 20
@@ -42,7 +42,7 @@ def test_every_new_field_arrives() -> None:
     message.update.healthy_seconds = 60
     message.network.peers = True
     message.secrets.append(secret())
-    message.mqtt_topics.append("devices/+/temperature")
+    message.mqtt.append(wire.MqttGrant(device="cam-1", channel="#"))
     spec = job(message)
     assert (spec.kind, spec.image, spec.command) == (JobKind.SERVICE, message.image, ())
     assert (spec.limits.open_files, spec.limits.disk_bytes, spec.limits.io_bytes_per_second) == (64, 4 * MIB, 65536)
@@ -51,7 +51,7 @@ def test_every_new_field_arrives() -> None:
     assert spec.healthy_seconds == 60
     assert spec.network is not None and spec.network.peers
     assert spec.secrets == (Secret("pw", (SealedSecret("0" * 16, bytes(65), bytes(20)),)),)
-    assert spec.mqtt_topics == ("devices/+/temperature",)
+    assert spec.mqtt == (MqttGrant("cam-1", channel="#"),)
 
 
 def test_what_is_not_said_is_as_before_this_field_was_there() -> None:
@@ -86,9 +86,7 @@ BAD: list[tuple[str, Callable[[wire.JobSpec], object]]] = [
     (".secrets 'pw'.ciphertext: ", lambda j: j.secrets.append(secret(ciphertext=b"x"))),
     (".secrets 'pw'.key_id: ", lambda j: j.secrets.append(secret(key_id="x"))),
     (".secrets: at most 32768", lambda j: j.secrets.extend([secret(n, ciphertext=bytes(16_000)) for n in "abc"])),
-    (".mqtt_topics: at most 32", lambda j: j.mqtt_topics.extend(map(str, range(33)))),
-    (".mqtt_topics: 1..512 bytes", lambda j: j.mqtt_topics.append("")),
-    (".mqtt_topics: a comes twice", lambda j: j.mqtt_topics.extend("aa")),
+    (".mqtt: at most 32", lambda j: j.mqtt.extend([wire.MqttGrant()] * 33)),
     (".deadline_seconds: 0..2592000 s", lambda j: setattr(j, "deadline_seconds", 2_592_001)),
     (".update.healthy_seconds: ", lambda j: setattr(j.update, "healthy_seconds", 86_401)),
 ]  # fmt: skip

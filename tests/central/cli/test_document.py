@@ -11,6 +11,7 @@ from storeedge.v1.desired_pb2 import (
     PRIORITY_GUARANTEED,
     RESIDENCY_STORE,
     RESTART_MODE_ON_FAILURE,
+    MqttGrant,
 )
 
 EXAMPLE = Path(__file__).parents[3] / "docs/examples/store.toml"
@@ -122,7 +123,6 @@ io = "20MiB/s"
 stop_signal = "INT"
 priority = "guaranteed"
 warm = 2
-mqtt_topics = ["devices/+/temperature"]
 health = { tcp = 80, interval = "5s", timeout = "1s", failures = 2, start = "1m" }
 update = { healthy = "60s" }
 secrets = { DB = { file = "db.pw" }, TOKEN = { env = "TOKEN" } }
@@ -133,6 +133,16 @@ publish = [8443, { port = 80, job_port = 8080, service = "offload", txt = { v = 
 peers = true
 rate = "5Mbit/s"
 month = "1GiB"
+
+[[job.mqtt]]
+zone = "shelf-7"
+class = "thermometer"
+channel = "temperature/#"
+commands = ["blink"]
+
+[[job.mqtt]]
+device = "gate-1"
+commands = ["*"]
 """ % ("ab" * 32)
 
 
@@ -161,6 +171,10 @@ def test_every_key_arrives_in_its_field() -> None:
     assert [(p.port, p.job_port, p.service) for p in job.network.publish] == [(8443, 0, ""), (80, 8080, "offload")]
     assert (job.network.peers, job.network.bits_per_second, job.network.bytes_per_month) == (True, 5_000_000, 1 << 30)
     assert (job.health.tcp_port, job.health.start_seconds, job.update.healthy_seconds) == (80, 60, 60)
+    assert list(job.mqtt) == [
+        MqttGrant(zone="shelf-7", device_class="thermometer", channel="temperature/#", commands=["blink"]),
+        MqttGrant(device="gate-1", commands=["*"]),
+    ]
     assert wanted.secrets == {"j": {"DB": Source(file="db.pw"), "TOKEN": Source(env="TOKEN")}}
     assert not job.secrets  # they are sealed for each node
 
@@ -174,6 +188,13 @@ SERVICE = JOB.replace('"batch"', '"service"')
         (JOB + 'image = "debian:12"', '[[job]] 1 (j): image: "host", "REGISTRY/REPOSITORY@sha256:HEX"'),
         (JOB.replace('command = ["true"]', ""), "[[job]] (j): command: is missing; only an OCI image"),
         (JOB + "health = { tcp = 80 }", '[[job]] (j): health and update are for kind = "service"'),
+        (JOB + 'mqtt = [{ device = "d", zone = "z", channel = "t" }]', "mqtt: 1. either device, or zone or class"),
+        (JOB + 'mqtt = [{ device = "d" }]', "mqtt: 1. channel or commands"),
+        (JOB + 'mqtt = [{ device = "d", channel = "a#" }]', "mqtt: 1. channel: a topic filter below"),
+        (JOB + 'mqtt = [{ device = "d", channel = "cmd/#" }]', "mqtt: 1. channel: not below cmd"),
+        (JOB + 'mqtt = [{ device = "d", commands = ["a/b"] }]', "mqtt: 1. commands: 1. a name of 1..64"),
+        (JOB + 'mqtt = [{ device = "d", channel = "t" }]\nsecrets = { mqtt_password = { env = "X" } }',
+         "[[job]] (j): secrets: mqtt_password: the node makes it"),
         (SERVICE + "health = { interval = 5 }", "[[job]] (j): health: exactly one of command and tcp"),
         (JOB + 'secrets = { PW = "hunter2" }', "[[job]] 1 (j): secrets: PW: { file = "),
         (JOB + 'secrets = { PW = { value = "hunter2" } }', "[[job]] 1 (j): secrets: PW: { file = "),
