@@ -248,6 +248,14 @@ class Credential(StrEnum):
     REVOKED = "revoked"
 
 
+class DeviceProtocol(StrEnum):
+    """Whose topics a device speaks."""
+
+    NATIVE = "native"
+    SPARKPLUG = "sparkplug"
+    ZIGBEE2MQTT = "zigbee2mqtt"
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceView:
     id: str

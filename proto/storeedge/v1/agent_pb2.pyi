@@ -243,7 +243,7 @@ class Device(_message.Message):
     def __init__(self, id: _Optional[str] = ..., online: _Optional[bool] = ..., first_seen_unix_nano: _Optional[int] = ..., last_seen_unix_nano: _Optional[int] = ..., messages: _Optional[int] = ..., bytes: _Optional[int] = ..., last_topic: _Optional[str] = ..., zone: _Optional[str] = ..., device_class: _Optional[str] = ..., credential: _Optional[_Union[Credential, str]] = ..., certificate_not_after_unix_nano: _Optional[int] = ..., messages_per_minute: _Optional[float] = ..., bytes_per_minute: _Optional[float] = ..., silent_after_seconds: _Optional[int] = ..., silent: _Optional[bool] = ..., values: _Optional[_Iterable[_Union[_record_pb2.DeviceValue, _Mapping]]] = ...) -> None: ...
 
 class PutDeviceRequest(_message.Message):
-    __slots__ = ("device", "zone", "device_class", "silent_after_seconds", "protocol", "group", "csr_der", "make_key", "make_password")
+    __slots__ = ("device", "zone", "device_class", "silent_after_seconds", "protocol", "group", "csr_der", "make_key", "make_password", "days", "keep")
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     ZONE_FIELD_NUMBER: _ClassVar[int]
     DEVICE_CLASS_FIELD_NUMBER: _ClassVar[int]
@@ -253,6 +253,8 @@ class PutDeviceRequest(_message.Message):
     CSR_DER_FIELD_NUMBER: _ClassVar[int]
     MAKE_KEY_FIELD_NUMBER: _ClassVar[int]
     MAKE_PASSWORD_FIELD_NUMBER: _ClassVar[int]
+    DAYS_FIELD_NUMBER: _ClassVar[int]
+    KEEP_FIELD_NUMBER: _ClassVar[int]
     device: str
     zone: str
     device_class: str
@@ -262,21 +264,43 @@ class PutDeviceRequest(_message.Message):
     csr_der: bytes
     make_key: bool
     make_password: bool
-    def __init__(self, device: _Optional[str] = ..., zone: _Optional[str] = ..., device_class: _Optional[str] = ..., silent_after_seconds: _Optional[int] = ..., protocol: _Optional[_Union[DeviceProtocol, str]] = ..., group: _Optional[str] = ..., csr_der: _Optional[bytes] = ..., make_key: _Optional[bool] = ..., make_password: _Optional[bool] = ...) -> None: ...
+    days: int
+    keep: bool
+    def __init__(self, device: _Optional[str] = ..., zone: _Optional[str] = ..., device_class: _Optional[str] = ..., silent_after_seconds: _Optional[int] = ..., protocol: _Optional[_Union[DeviceProtocol, str]] = ..., group: _Optional[str] = ..., csr_der: _Optional[bytes] = ..., make_key: _Optional[bool] = ..., make_password: _Optional[bool] = ..., days: _Optional[int] = ..., keep: _Optional[bool] = ...) -> None: ...
 
 class PutDeviceResponse(_message.Message):
-    __slots__ = ("certificate_der", "ca_der", "key_der", "password", "not_after_unix_nano")
+    __slots__ = ("certificate_der", "ca_der", "key_der", "password", "not_after_unix_nano", "in_force")
     CERTIFICATE_DER_FIELD_NUMBER: _ClassVar[int]
     CA_DER_FIELD_NUMBER: _ClassVar[int]
     KEY_DER_FIELD_NUMBER: _ClassVar[int]
     PASSWORD_FIELD_NUMBER: _ClassVar[int]
     NOT_AFTER_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
+    IN_FORCE_FIELD_NUMBER: _ClassVar[int]
     certificate_der: bytes
     ca_der: bytes
     key_der: bytes
     password: str
     not_after_unix_nano: int
-    def __init__(self, certificate_der: _Optional[bytes] = ..., ca_der: _Optional[bytes] = ..., key_der: _Optional[bytes] = ..., password: _Optional[str] = ..., not_after_unix_nano: _Optional[int] = ...) -> None: ...
+    in_force: bool
+    def __init__(self, certificate_der: _Optional[bytes] = ..., ca_der: _Optional[bytes] = ..., key_der: _Optional[bytes] = ..., password: _Optional[str] = ..., not_after_unix_nano: _Optional[int] = ..., in_force: _Optional[bool] = ...) -> None: ...
+
+class PutDevicesRequest(_message.Message):
+    __slots__ = ("devices", "check")
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
+    CHECK_FIELD_NUMBER: _ClassVar[int]
+    devices: _containers.RepeatedCompositeFieldContainer[PutDeviceRequest]
+    check: bool
+    def __init__(self, devices: _Optional[_Iterable[_Union[PutDeviceRequest, _Mapping]]] = ..., check: _Optional[bool] = ...) -> None: ...
+
+class PutDevicesResponse(_message.Message):
+    __slots__ = ("devices", "ca_der", "in_force")
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
+    CA_DER_FIELD_NUMBER: _ClassVar[int]
+    IN_FORCE_FIELD_NUMBER: _ClassVar[int]
+    devices: _containers.RepeatedCompositeFieldContainer[PutDeviceResponse]
+    ca_der: bytes
+    in_force: bool
+    def __init__(self, devices: _Optional[_Iterable[_Union[PutDeviceResponse, _Mapping]]] = ..., ca_der: _Optional[bytes] = ..., in_force: _Optional[bool] = ...) -> None: ...
 
 class RevokeDeviceRequest(_message.Message):
     __slots__ = ("device", "forget")
@@ -287,8 +311,10 @@ class RevokeDeviceRequest(_message.Message):
     def __init__(self, device: _Optional[str] = ..., forget: _Optional[bool] = ...) -> None: ...
 
 class RevokeDeviceResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("in_force",)
+    IN_FORCE_FIELD_NUMBER: _ClassVar[int]
+    in_force: bool
+    def __init__(self, in_force: _Optional[bool] = ...) -> None: ...
 
 class SendDeviceCommandRequest(_message.Message):
     __slots__ = ("device", "name", "payload", "timeout_milli", "idempotency_key", "assurance", "queue_seconds")

@@ -64,6 +64,11 @@ class AgentServiceStub:
                 request_serializer=storeedge_dot_v1_dot_agent__pb2.PutDeviceRequest.SerializeToString,
                 response_deserializer=storeedge_dot_v1_dot_agent__pb2.PutDeviceResponse.FromString,
                 _registered_method=True)
+        self.PutDevices = channel.unary_unary(
+                '/storeedge.v1.AgentService/PutDevices',
+                request_serializer=storeedge_dot_v1_dot_agent__pb2.PutDevicesRequest.SerializeToString,
+                response_deserializer=storeedge_dot_v1_dot_agent__pb2.PutDevicesResponse.FromString,
+                _registered_method=True)
         self.RevokeDevice = channel.unary_unary(
                 '/storeedge.v1.AgentService/RevokeDevice',
                 request_serializer=storeedge_dot_v1_dot_agent__pb2.RevokeDeviceRequest.SerializeToString,
@@ -137,6 +142,13 @@ class AgentServiceServicer:
 
     def PutDevice(self, request, context):
         """A device gets an identity of its own at the store's broker, or another one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutDevices(self, request, context):
+        """The same for many: all are checked before the first is done, and all are in force together.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -218,6 +230,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.PutDevice,
                     request_deserializer=storeedge_dot_v1_dot_agent__pb2.PutDeviceRequest.FromString,
                     response_serializer=storeedge_dot_v1_dot_agent__pb2.PutDeviceResponse.SerializeToString,
+            ),
+            'PutDevices': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutDevices,
+                    request_deserializer=storeedge_dot_v1_dot_agent__pb2.PutDevicesRequest.FromString,
+                    response_serializer=storeedge_dot_v1_dot_agent__pb2.PutDevicesResponse.SerializeToString,
             ),
             'RevokeDevice': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeDevice,
@@ -417,6 +434,33 @@ class AgentService:
             '/storeedge.v1.AgentService/PutDevice',
             storeedge_dot_v1_dot_agent__pb2.PutDeviceRequest.SerializeToString,
             storeedge_dot_v1_dot_agent__pb2.PutDeviceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutDevices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/storeedge.v1.AgentService/PutDevices',
+            storeedge_dot_v1_dot_agent__pb2.PutDevicesRequest.SerializeToString,
+            storeedge_dot_v1_dot_agent__pb2.PutDevicesResponse.FromString,
             options,
             channel_credentials,
             insecure,

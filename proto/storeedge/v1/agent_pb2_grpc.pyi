@@ -41,6 +41,8 @@ class AgentServiceStub:
     ListDevices: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ListDevicesRequest, _agent_pb2.ListDevicesResponse]
     PutDevice: _grpc.UnaryUnaryMultiCallable[_agent_pb2.PutDeviceRequest, _agent_pb2.PutDeviceResponse]
     """A device gets an identity of its own at the store's broker, or another one."""
+    PutDevices: _grpc.UnaryUnaryMultiCallable[_agent_pb2.PutDevicesRequest, _agent_pb2.PutDevicesResponse]
+    """The same for many: all are checked before the first is done, and all are in force together."""
     RevokeDevice: _grpc.UnaryUnaryMultiCallable[_agent_pb2.RevokeDeviceRequest, _agent_pb2.RevokeDeviceResponse]
     """A device loses its identity, and its connection, at once."""
     SendDeviceCommand: _grpc.UnaryUnaryMultiCallable[_agent_pb2.SendDeviceCommandRequest, _agent_pb2.SendDeviceCommandResponse]
@@ -62,6 +64,8 @@ class AgentServiceAsyncStub(AgentServiceStub):
     ListDevices: _aio.UnaryUnaryMultiCallable[_agent_pb2.ListDevicesRequest, _agent_pb2.ListDevicesResponse]  # type: ignore[assignment]
     PutDevice: _aio.UnaryUnaryMultiCallable[_agent_pb2.PutDeviceRequest, _agent_pb2.PutDeviceResponse]  # type: ignore[assignment]
     """A device gets an identity of its own at the store's broker, or another one."""
+    PutDevices: _aio.UnaryUnaryMultiCallable[_agent_pb2.PutDevicesRequest, _agent_pb2.PutDevicesResponse]  # type: ignore[assignment]
+    """The same for many: all are checked before the first is done, and all are in force together."""
     RevokeDevice: _aio.UnaryUnaryMultiCallable[_agent_pb2.RevokeDeviceRequest, _agent_pb2.RevokeDeviceResponse]  # type: ignore[assignment]
     """A device loses its identity, and its connection, at once."""
     SendDeviceCommand: _aio.UnaryUnaryMultiCallable[_agent_pb2.SendDeviceCommandRequest, _agent_pb2.SendDeviceCommandResponse]  # type: ignore[assignment]
@@ -116,6 +120,14 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_pb2.PutDeviceResponse, _abc.Awaitable[_agent_pb2.PutDeviceResponse]]:
         """A device gets an identity of its own at the store's broker, or another one."""
+
+    @_abc_1.abstractmethod
+    def PutDevices(
+        self,
+        request: _agent_pb2.PutDevicesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.PutDevicesResponse, _abc.Awaitable[_agent_pb2.PutDevicesResponse]]:
+        """The same for many: all are checked before the first is done, and all are in force together."""
 
     @_abc_1.abstractmethod
     def RevokeDevice(
