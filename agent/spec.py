@@ -180,6 +180,17 @@ class JobSpec:
     mqtt: tuple[MqttGrant, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class MqttView:
+    """A run that is there, with what its spec was granted at the broker. `store`: of a tenant that is the store itself."""
+
+    run: str
+    tenant: str
+    job: str
+    grants: tuple[MqttGrant, ...]
+    store: bool = False
+
+
 class Residency(StrEnum):
     ANY = "any"
     STORE = "store"
