@@ -20,14 +20,14 @@ class NewCredential(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DeviceOrder:
-    """PutDevice. `days` 0 = the CA's default; `keep`: a password it has stays as it is, and is told again."""
+    """PutDevice. None: stays as it is. `days` 0: the default. `keep`: a password it has stays, and is told again."""
 
     device: str
-    zone: str = ""
-    device_class: str = ""
-    silent_after_seconds: int = 0
-    protocol: DeviceProtocol = DeviceProtocol.NATIVE
-    group: str = ""
+    zone: str | None = None
+    device_class: str | None = None
+    silent_after_seconds: int | None = None
+    protocol: DeviceProtocol | None = None
+    group: str | None = None
     credential: NewCredential = NewCredential.NONE
     csr_der: bytes = b""
     days: int = 0
