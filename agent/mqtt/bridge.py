@@ -10,8 +10,9 @@ from agent.backoff import full_jitter
 from agent.clock import Clock
 from agent.errors import StorageError
 from agent.model import Body, Sink
-from agent.mqtt.control import Connection
-from agent.mqtt.convert import Delivery, Refused, convert
+from agent.mqtt.broker import Connection
+from agent.mqtt.convert import Refused, convert
+from agent.mqtt.wire.delivery import Delivery
 from agent.mqtt.registry.registry import Registry
 from agent.mqtt.topics import RuleSet
 

@@ -1,36 +1,39 @@
-"""How the agent reaches the broker: credentials, the persistent session, the subscription, acknowledgement by hand.
+"""The low-rate connection to the broker: commands, their answers, and the broker's own administration.
 
-The only file that knows aiomqtt and paho. aiomqtt has no public manual acknowledgement, and its queue costs half of
-the CPU time (docs/decisions/0043, 0045): messages are taken, and acknowledged, at paho, which it keeps as `_client`.
+The only file that knows aiomqtt and paho. What comes in bulk has a connection of its own (agent.mqtt.wire).
 """
 
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
-from typing import cast
+from collections.abc import Awaitable, Callable
 
 import aiomqtt
-from paho.mqtt.client import CallbackOnConnect_v2, ConnectFlags, MQTTMessage
-from paho.mqtt.client import Client as PahoClient
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from agent.backoff import full_jitter
+from agent.clock import Clock
 from agent.config.schema import MqttConfig
 from agent.errors import AwayError
-from agent.mqtt.convert import Delivery
-from agent.mqtt.topics import EVERYTHING
+from agent.mqtt.topics import matches
+from agent.mqtt.wire.delivery import Delivery
 
-# The session never expires (MQTT 5, 3.1.2.11.2): a box that was off for a month still gets what the broker kept.
-_NEVER = 0xFFFFFFFF
-# Twice what a record takes. What is between is refused, counted and logged; what is above, the broker drops for us.
+log = logging.getLogger(__name__)
+
+# Appended to the bulk connection's user name and client id: the broker wants both to be the same, and knows it so.
+SUFFIX = "-control"
+# The broker's administration answers with lists; what is bigger, the broker drops for us.
 _MAX_PACKET_BYTES = 256 * 1024
-# Reading may pause for as long as the disk is full, and nobody hears the broker's answer to a ping meanwhile: after
-# two of these the connection is given up, and resumed.
-_KEEPALIVE_SECONDS = 60
+# Beyond, what comes is dropped: answers come over the bulk connection too, and a command must be asked for again.
+_MAX_QUEUED = 2000
+_KEEPALIVE_SECONDS = 30
+_BACKOFF_BASE_SECONDS = 0.2
+_BACKOFF_CAP_SECONDS = 5.0
+# A connection that lived shorter counts as another failure.
+_STEADY_SECONDS = 10.0
 
 # That the connection was lost is said by us, once; its debug level has a line for each message.
 _paho_log = logging.getLogger(f"{__name__}.paho")
@@ -39,163 +42,192 @@ _paho_log.setLevel(logging.CRITICAL)
 _properties: Callable[[int], Properties] = Properties  # its constructor has no annotations
 
 
-class Connection:
-    """One connection to the broker. It stays usable after it is lost: what is done on it then leads nowhere."""
+class LostError(AwayError):
+    """The connection was lost before the broker said that it has the message: it may have it."""
 
-    def __init__(self, client: aiomqtt.Client, paho: PahoClient) -> None:
-        self._client = client
-        self._paho = paho
-        self._loop = asyncio.get_running_loop()
 
-    def take_over(self) -> None:
-        """Read and write at the socket ourselves, once it is connected.
+class Control:
+    """Publishes, and calls back with what it is subscribed to, while `run` runs.
 
-        Reading, so that it can pause. Writing, because aiomqtt adds its writer in the loop's next turn, when the socket
-        may be closed and its number another's.
-        """
-        self._paho.on_socket_register_write = lambda paho, _, sock: self._loop.add_writer(sock, paho.loop_write)
-        self.resume()
+    The session ends with the connection (docs/decisions/0074): what must not be lost comes over the bulk connection
+    too (answers), or is asked for again by who wants it.
+    """
 
-    def pause(self) -> None:
-        """Read no more: TCP then holds the broker back.
+    def __init__(
+        self, config: MqttConfig, password: Callable[[], str | None], clock: Clock, draw: Callable[[], float]
+    ) -> None:
+        """`password` is asked at each connection, None without a user name; it may raise AwayError."""
+        self._config = config
+        self._password = password
+        self._clock = clock
+        self._draw = draw
+        self._filters: list[tuple[str, tuple[str, ...], Callable[[Delivery], None]]] = []
+        self._client: aiomqtt.Client | None = None
+        self._publishing: set[asyncio.Timeout] = set()
+        self.on_connected: list[Callable[[], Awaitable[None]]] = []
+        """Each is awaited after every (re)connection, one after the other; cancelled when the connection is lost."""
 
-        The receive maximum alone does not: mosquitto 2.0.11 forgets it with the first PUBACK (its issue 2301).
-        """
-        sock = self._paho.socket()
-        if sock is not None:
-            self._loop.remove_reader(sock)
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is there and the subscriptions stand."""
+        return self._client is not None
 
-    def resume(self) -> None:
-        sock = self._paho.socket()
-        if sock is not None:
-            self._loop.add_reader(sock, self._read)
-
-    def acknowledge(self, packet_id: int) -> None:
-        """PUBACK. On a lost connection it goes nowhere, and the broker delivers again."""
-        self._paho.ack(packet_id, 1)
+    def subscribe(self, filter_: str, callback: Callable[[Delivery], None]) -> None:
+        """From the next connection on. `callback` is called in the loop with each message; it must not raise."""
+        self._filters.append((filter_, tuple(filter_.split("/")), callback))
 
     async def publish(
-        self, topic: str, payload: bytes, *, response_topic: str, correlation_data: bytes, expiry_seconds: int
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        response_topic: str = "",
+        correlation_data: bytes = b"",
+        expiry_seconds: int = 0,
+        user_properties: tuple[tuple[str, str], ...] = (),
+        content_type: str = "",
     ) -> None:
-        """QoS 1; returns when the broker has it, waits without end when it doesn't say so. Raises AwayError unsent."""
+        """Return when the broker has it. `expiry_seconds` 0 = it has no end.
+
+        Raises LostError when the broker may have it or not, another AwayError when nothing was sent.
+        """
+        client = self._client
+        if client is None:
+            raise AwayError("the broker is away")
         properties = _properties(PacketTypes.PUBLISH)
-        properties.ResponseTopic = response_topic
-        properties.CorrelationData = correlation_data
-        properties.MessageExpiryInterval = expiry_seconds
+        if response_topic:
+            properties.ResponseTopic = response_topic
+        if correlation_data:
+            properties.CorrelationData = correlation_data
+        if expiry_seconds:
+            properties.MessageExpiryInterval = expiry_seconds
+        if user_properties:
+            properties.UserProperty = list(user_properties)
+        if content_type:
+            properties.ContentType = content_type
+        lost = asyncio.timeout(None)
         try:
-            await self._client.publish(topic, payload, qos=1, properties=properties, timeout=math.inf)
+            async with lost:
+                self._publishing.add(lost)
+                await client.publish(topic, payload, qos=qos, retain=retain, properties=properties, timeout=math.inf)
         except aiomqtt.MqttError as why:
             raise AwayError(f"broker: {why}") from why
+        except TimeoutError:
+            raise LostError("the connection to the broker was lost while it was sent") from None
+        finally:
+            self._publishing.discard(lost)
 
-    def _read(self) -> None:
-        try:
-            self._paho.loop_read()
-        except Exception as why:  # noqa: BLE001  whatever paho can't decode ends the connection, as in aiomqtt's reader
-            self.pause()
-            lost = self._client._disconnected  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-            if not lost.done():
-                lost.set_exception(why)
+    async def run(self) -> None:
+        """Stay connected until cancelled. A broker that is away is a state, tried for without end."""
+        attempt = 0
+        while True:
+            began = self._clock.seconds()
+            try:
+                await self._connect()
+            except AwayError as why:
+                if self._clock.seconds() - began > _STEADY_SECONDS:
+                    attempt = 0
+                log.log(logging.WARNING if attempt == 0 else logging.DEBUG, "broker is away",
+                        extra={"connection": "control", "reason": why, "attempt": attempt})  # fmt: skip
+            await asyncio.sleep(
+                full_jitter(
+                    attempt, base_seconds=_BACKOFF_BASE_SECONDS, cap_seconds=_BACKOFF_CAP_SECONDS, draw=self._draw()
+                )
+            )
+            attempt += 1
 
-    async def lost(self) -> None:
-        """Wait until the connection is lost; always raises AwayError."""
+    async def _connect(self) -> None:
+        """One connection, until it is lost: always raises AwayError, or is cancelled."""
+        client = self._new_client()
         try:
-            async for _ in self._client.messages:  # none comes here: on_message is ours
-                pass
+            async with client:
+                await self._subscribe_all(client)
+                self._client = client
+                log.info("broker connected", extra={"connection": "control"})
+                await self._live(client)
         except aiomqtt.MqttError as why:
-            raise AwayError(f"broker: {why.__cause__ or why}") from why
+            raise AwayError(f"broker at {self._config.host}:{self._config.port}: {why.__cause__ or why}") from why
+        finally:
+            self._client = None
+            now = asyncio.get_running_loop().time()
+            for each in self._publishing:
+                each.reschedule(now)
+
+    async def _live(self, client: aiomqtt.Client) -> None:
+        async with asyncio.TaskGroup() as group:
+            hooks = group.create_task(self._greet(), name="mqtt-control-connected")
+            try:
+                lost = await self._receive(client)
+            finally:
+                hooks.cancel()
+        raise lost
+
+    async def _receive(self, client: aiomqtt.Client) -> aiomqtt.MqttError:
+        try:
+            async for message in client.messages:
+                self._dispatch(message)
+        except aiomqtt.MqttError as why:
+            return why
+        return aiomqtt.MqttError("closed")
+
+    async def _greet(self) -> None:
+        for hook in self.on_connected:
+            try:
+                await hook()
+            except AwayError as why:  # lost meanwhile; the next connection calls them again
+                log.warning("broker was not told all", extra={"reason": why})
+
+    def _dispatch(self, message: aiomqtt.Message) -> None:
+        delivery = _delivery(message)
+        levels = tuple(delivery.topic.split("/"))
+        for _, filter_, callback in self._filters:
+            if matches(filter_, levels):
+                callback(delivery)
+                return
+
+    async def _subscribe_all(self, client: aiomqtt.Client) -> None:
+        """A refusal of one filter is no end: the broker's rules may be what this connection has to repair."""
+        options = SubscribeOptions(qos=1, noLocal=True, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
+        for filter_, _, _ in self._filters:
+            for granted in await client.subscribe(filter_, options=options):
+                if isinstance(granted, ReasonCode) and granted.is_failure:
+                    log.warning("broker refuses a subscription", extra={"filter": filter_, "reason": granted})
+
+    def _new_client(self) -> aiomqtt.Client:
+        config = self._config
+        properties = _properties(PacketTypes.CONNECT)
+        properties.MaximumPacketSize = _MAX_PACKET_BYTES
+        client = aiomqtt.Client(
+            config.host,
+            config.port,
+            logger=_paho_log,
+            identifier=f"{config.client_id}{SUFFIX}",
+            username=f"{config.username}{SUFFIX}" if config.username else None,
+            password=self._password(),
+            protocol=aiomqtt.ProtocolVersion.V5,
+            clean_start=True,
+            keepalive=_KEEPALIVE_SECONDS,
+            max_queued_incoming_messages=_MAX_QUEUED,
+            properties=properties,
+        )
+        client.pending_calls_threshold = 1000  # it only warns
+        return client
 
 
-@asynccontextmanager
-async def connect(
-    config: MqttConfig, deliver: Callable[[Connection, Delivery], None], session_lost: Callable[[], None]
-) -> AsyncGenerator[Connection, None]:
-    """Resume the session of `config.client_id`; `deliver` is called in the loop, in order, with each message.
-
-    `session_lost` is called before the first of them when the broker knows no session of ours.
-
-    Raises AwayError when the broker is away, refuses us, or the password file can't be read.
-    """
-    client = _client(config)
-    paho = client._client  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  see the module's docstring
-    paho.manual_ack_set(True)
-    connection = Connection(client, paho)
-    paho.on_message = lambda _paho, _userdata, message: deliver(connection, _delivery(message))
-    _watch_session(paho, session_lost)
-    try:
-        async with client:
-            connection.take_over()
-            await _subscribe(client)
-            yield connection
-    except aiomqtt.MqttError as why:
-        raise AwayError(f"broker at {config.host}:{config.port}: {why}") from why
-
-
-def _watch_session(paho: PahoClient, session_lost: Callable[[], None]) -> None:
-    aiomqtts = cast("CallbackOnConnect_v2", paho.on_connect)
-
-    def on_connect(
-        client: PahoClient, userdata: object, flags: ConnectFlags, code: ReasonCode, properties: Properties | None
-    ) -> None:
-        if not code.is_failure and not flags.session_present:
-            session_lost()
-        aiomqtts(client, userdata, flags, code, properties)
-
-    paho.on_connect = on_connect
-
-
-def _client(config: MqttConfig) -> aiomqtt.Client:
-    properties = _properties(PacketTypes.CONNECT)
-    properties.SessionExpiryInterval = _NEVER
-    properties.ReceiveMaximum = config.receive_maximum
-    properties.MaximumPacketSize = _MAX_PACKET_BYTES
-    client = aiomqtt.Client(
-        config.host,
-        config.port,
-        logger=_paho_log,
-        identifier=config.client_id,
-        username=config.username or None,
-        password=_password(config),
-        protocol=aiomqtt.ProtocolVersion.V5,
-        clean_start=False,
-        keepalive=_KEEPALIVE_SECONDS,
-        properties=properties,
-    )
-    client.pending_calls_threshold = 1000  # commands under way; it only warns
-    return client
-
-
-def _password(config: MqttConfig) -> str | None:
-    """Read at each connection: a changed password needs no restart."""
-    if config.password_file is None:
-        return None
-    try:
-        return config.password_file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as why:
-        raise AwayError(f"password file {config.password_file}: {why}") from why
-
-
-async def _subscribe(client: aiomqtt.Client) -> None:
-    """Retained messages come with the first subscription of a session only, and our own never come back."""
-    options = SubscribeOptions(qos=1, noLocal=True, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
-    for granted in await client.subscribe(EVERYTHING, options=options):
-        if isinstance(granted, ReasonCode) and granted.is_failure:
-            raise AwayError(f"broker refuses the subscription to {EVERYTHING}: {granted}")
-
-
-def _delivery(message: MQTTMessage) -> Delivery:
-    try:
-        topic = message.topic
-    except UnicodeDecodeError:
-        topic = ""
+def _delivery(message: aiomqtt.Message) -> Delivery:
     properties = message.properties
     return Delivery(
-        topic,
-        bytes(message.payload),
+        str(message.topic),
+        message.payload,
         message.qos,
         message.retain,
-        message.dup,
+        False,
         message.mid,
         getattr(properties, "ContentType", ""),
         tuple(getattr(properties, "UserProperty", ())),
         getattr(properties, "CorrelationData", b""),
+        getattr(properties, "ResponseTopic", ""),
+        getattr(properties, "MessageExpiryInterval", None),
     )

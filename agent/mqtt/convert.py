@@ -1,10 +1,14 @@
-"""From what the broker delivered to a DeviceMessage, or the name of why not. Pure."""
+"""From what the broker delivered to a DeviceMessage, or the name of why not. Pure but for what the rules remember."""
 
-from dataclasses import dataclass
+import hashlib
 from enum import StrEnum
+from typing import NamedTuple
 
-from agent.model import DeviceMessage
-from agent.mqtt.topics import DeviceTopic, RuleSet, parse
+from agent.model import DeviceMessage, DeviceValue
+from agent.mqtt.rules.judge import Hold, Why
+from agent.mqtt.rules.rules import Rules
+from agent.mqtt.topics import DeviceTopic, parse
+from agent.mqtt.wire.delivery import Delivery
 
 # The bounds of storeedge.v1.DeviceMessage.
 MAX_PAYLOAD_BYTES = 128 * 1024
@@ -13,78 +17,115 @@ MAX_USER_PROPERTIES = 16
 MAX_USER_PROPERTY_KEY_BYTES = 128
 MAX_USER_PROPERTY_VALUE_BYTES = 512
 MAX_CORRELATION_BYTES = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One PUBLISH as it came from the broker.
-
-    `topic` is empty when it was no UTF-8. `packet_id` is 0 for QoS 0. `retained` is MQTT's retain flag, which a broker
-    sets only on what it had kept when we subscribed (MQTT 5, 3.3.1.3; we don't ask for retain-as-published).
-    """
-
-    topic: str
-    payload: bytes
-    qos: int
-    retained: bool
-    redelivered: bool
-    packet_id: int
-    content_type: str = ""
-    user_properties: tuple[tuple[str, str], ...] = ()
-    correlation_data: bytes = b""
+MAX_IDEMPOTENCY_KEY_BYTES = 128
+_NANO = 1_000_000_000
 
 
 class Refusal(StrEnum):
     """Why a message can't become a record."""
 
-    TOPIC = "not devices/<id>/<channel>"
+    TOPIC = "no topic of a device"
     PAYLOAD = f"payload over {MAX_PAYLOAD_BYTES} bytes"
     CONTENT_TYPE = f"content type over {MAX_CONTENT_TYPE_BYTES} bytes"
     USER_PROPERTIES = f"more than {MAX_USER_PROPERTIES} user properties, or too long ones"
     CORRELATION = f"correlation data over {MAX_CORRELATION_BYTES} bytes"
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Now(NamedTuple):
+    """`seconds` only grow (Clock.seconds), `unix_nano` is the wall clock. Read once for each batch."""
+
+    seconds: float
+    unix_nano: int
+
+
+class Refused(NamedTuple):
     """`device` is empty when not even the topic could be read."""
 
     why: Refusal
     device: str
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """`message` is None when a rule keeps it in the store: then there is nothing that could become a record."""
+class Accepted(NamedTuple):
+    """Tuples, because they are made for each message: a frozen dataclass costs five times as much.
+
+    `message` is None when a rule keeps it in the store or thins it out: then there is nothing that could become a
+    record, and `why` says which. With `hold` it goes to Held.put in place of the spool. `shown`: central may be told
+    the topic, and the values in it, apart from the message (the registry's last topic and last values).
+    """
 
     where: DeviceTopic
     message: DeviceMessage | None
+    hold: Hold | None = None
+    shown: bool = True
+    why: Why | None = None
 
 
-def convert(delivery: Delivery, rules: RuleSet) -> Accepted | Refused:
-    """Nothing is cut to fit: a message that doesn't fit is refused whole."""
-    where = parse(delivery.topic)
+def convert(
+    delivery: Delivery, rules: Rules, now: Now, values: tuple[DeviceValue, ...] | None = ()
+) -> Accepted | Refused:
+    """Nothing is cut to fit: a message that doesn't fit is refused whole.
+
+    `values` is what a decoder made of the payload, None when it could make nothing of what it should have known:
+    such a message is forwarded only if its rule says `undecoded`.
+    """
+    topic, payload, qos, retained, redelivered, packet_id, content_type, properties, correlation, _, expiry = delivery
+    where = parse(topic)
     if where is None:
         return Refused(Refusal.TOPIC, "")
-    why = _misfit(delivery)
-    if why is not None:
-        return Refused(why, where.device)
-    verdict = rules.decide(delivery.topic)
-    if not verdict.forward:
-        return Accepted(where, None)
+    if len(payload) > MAX_PAYLOAD_BYTES or content_type or properties or correlation:
+        misfit = _misfit(delivery)
+        if misfit is not None:
+            return Refused(misfit, where.device)
+    rule = rules.find(topic)
+    hold: Hold | None = None
+    if rule is not None and not rule.passes:
+        if values is None and not rule.stays and not rule.spec.undecoded:
+            return Accepted(where, None, shown=rule.shown, why=Why.UNDECODED)
+        found = rules.judge(rule, topic, payload, now.seconds)
+        if isinstance(found, Why):
+            return Accepted(where, None, shown=rule.shown, why=found)
+        payload, hold = found.payload, found.hold
+        if rule.redact:
+            values = ()  # under whatever names, they say what was taken out
+    elif values is None and (rule is None or not rule.spec.undecoded):
+        return Accepted(where, None, why=Why.UNDECODED)
+    if hold is None and topic in rules.waiting:
+        hold = rules.behind(topic)
     message = DeviceMessage(
-        device=where.device,
-        topic=delivery.topic,
-        payload=delivery.payload,
-        qos=delivery.qos,
-        retained=delivery.retained,
-        content_type=delivery.content_type,
-        user_properties=delivery.user_properties,
-        correlation_data=delivery.correlation_data,
-        packet_id=delivery.packet_id,
-        redelivered=delivery.redelivered,
-        priority=verdict.priority,
+        where.device,
+        topic,
+        payload,
+        qos,
+        retained,
+        content_type,
+        properties,
+        correlation,
+        packet_id,
+        redelivered,
+        idempotency_key(properties) if properties else "",
+        values or (),
+        5 if rule is None else rule.spec.priority,
+        0 if expiry is None else now.unix_nano + expiry * _NANO,
     )
-    return Accepted(where, message)
+    return Accepted(where, message, hold, True if rule is None else rule.shown)
+
+
+def idempotency_key(properties: tuple[tuple[str, str], ...]) -> str:
+    """What the device calls this message: "idempotency-key", else "source" and "id" of a CloudEvent; "" without.
+
+    One that is too long is hashed, so that it still tells one message from another. Of a name that comes twice the
+    first counts. In a CloudEvent the source is a URI, which has no blank in it (cloudevents.io, MQTT binding 3.1).
+    """
+    said: dict[str, str] = {}
+    for name, value in properties:
+        said.setdefault(name, value)
+    key = said.get("idempotency-key", "")
+    if not key and "specversion" in said and said.get("id") and said.get("source"):
+        key = f"{said['source']} {said['id']}"
+    whole = key.encode(errors="replace")
+    if len(whole) > MAX_IDEMPOTENCY_KEY_BYTES:
+        return f"sha256:{hashlib.sha256(whole).hexdigest()}"
+    return key
 
 
 def _misfit(delivery: Delivery) -> Refusal | None:

@@ -11,9 +11,9 @@ from agent.config.schema import MqttConfig
 from agent.errors import AwayError, StorageError
 from agent.model import DeviceView, Sink
 from agent.mqtt.bridge import Bridge
-from agent.mqtt.control import Connection, connect
+from agent.mqtt.broker import Connection, connect
 from agent.mqtt.commands.commands import Commands
-from agent.mqtt.convert import Delivery
+from agent.mqtt.wire.delivery import Delivery
 from agent.mqtt.registry.registry import Registry
 from agent.mqtt.registry.registry_file import RegistryFile
 from agent.mqtt.topics import compile_rules

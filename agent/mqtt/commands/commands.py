@@ -11,7 +11,7 @@ from typing import Protocol
 from agent.clock import Clock
 from agent.errors import AwayError, RefusedError
 from agent.model import DeviceView
-from agent.mqtt.convert import Delivery
+from agent.mqtt.wire.delivery import Delivery
 from agent.mqtt.topics import Kind, ack_topic, command_topic, is_command_name, parse
 
 log = logging.getLogger(__name__)

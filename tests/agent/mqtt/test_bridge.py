@@ -1,12 +1,11 @@
 """Recorded first, acknowledged after; nothing twice that can be known to be twice."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
 from agent.mqtt.bridge import Bridge
-from agent.mqtt.convert import Delivery
+from agent.mqtt.wire.delivery import Delivery
 from agent.mqtt.registry.registry import Registry
 from agent.mqtt.topics import compile_rules
 from agent.spec import DeviceRule
@@ -226,6 +225,6 @@ async def test_one_commit_is_bounded(bench):
 
 
 async def test_properties_reach_the_record(bench):
-    bench.deliver(replace(message(1), content_type="text/plain"))
+    bench.deliver(message(1)._replace(content_type="text/plain"))
     await bench.turn()
     assert bench.sink.messages[0].content_type == "text/plain"

@@ -1,13 +1,14 @@
 """From a delivery to a message, or a named refusal."""
 
-from dataclasses import replace
+
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.model import DeviceMessage
-from agent.mqtt.convert import Accepted, Delivery, Refusal, Refused, convert
+from agent.mqtt.convert import Accepted, Refusal, Refused, convert
+from agent.mqtt.wire.delivery import Delivery
 from agent.mqtt.topics import RuleSet, compile_rules
 from agent.spec import DeviceRule, Residency
 
@@ -16,8 +17,7 @@ NO_RULES = RuleSet()
 
 
 def test_everything_mqtt_5_says_of_a_message_survives():
-    full = replace(
-        PLAIN,
+    full = PLAIN._replace(
         retained=True,
         redelivered=True,
         content_type="text/plain",
@@ -64,7 +64,7 @@ def test_what_a_rule_keeps_in_the_store_never_becomes_a_message(rule):
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(change, why):
-    found = convert(replace(PLAIN, **change), NO_RULES)
+    found = convert(PLAIN._replace(**change), NO_RULES)
     assert found == Refused(why, "" if why is Refusal.TOPIC else "d")
 
 
@@ -79,10 +79,10 @@ def test_what_does_not_fit_is_refused_by_name(change, why):
     ],
 )
 def test_what_just_fits_is_taken(change):
-    assert isinstance(convert(replace(PLAIN, **change), NO_RULES), Accepted)
+    assert isinstance(convert(PLAIN._replace(**change), NO_RULES), Accepted)
 
 
 @given(st.text(max_size=80), st.binary(max_size=80))
 def test_any_topic_and_payload_has_an_answer(topic, payload):
-    found = convert(replace(PLAIN, topic=topic, payload=payload), NO_RULES)
+    found = convert(PLAIN._replace(topic=topic, payload=payload), NO_RULES)
     assert isinstance(found, Refused) or (found.message is not None and found.message.payload == payload)

@@ -7,7 +7,7 @@ import pytest
 from agent.errors import AwayError, RefusedError
 from agent.model import DeviceView
 from agent.mqtt.commands.commands import MAX_OUTSTANDING, MAX_REMEMBERED, Commands
-from agent.mqtt.convert import Delivery
+from agent.mqtt.wire.delivery import Delivery
 from tests.fakes.mqtt_parts import FakeTime
 
 LOCKER = DeviceView("locker", True, 1, 1, 1, 1, "devices/locker/door")
