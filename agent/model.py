@@ -115,8 +115,10 @@ class DeviceValue:
     time_unix_nano: int = 0  # as the device says; 0 = it doesn't
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DeviceMessage:
+    """Not frozen, though nobody changes one: a frozen one takes 1.5 us to make, this 0.3, once for each message."""
+
     device: str
     topic: str
     payload: bytes
@@ -131,6 +133,10 @@ class DeviceMessage:
     values: tuple[DeviceValue, ...] = ()
     # How long the spool keeps it, 0..9; doesn't leave the store.
     priority: int = 5
+    # Nobody wants it any more from then on (MQTT 5's message expiry), ns since 1970; 0 = never. Doesn't leave the store.
+    expires_unix_nano: int = 0
+    # When nobody wants it any more (MQTT 5, message expiry), by this node's wall clock; 0 = never. Doesn't leave.
+    expires_unix_nano: int = 0
 
 
 class MetricKind(IntEnum):
