@@ -26,8 +26,8 @@ from agent.link import codec
 from agent.link.service import LinkService
 from agent.link.wanted import Wanted
 from agent.model import Body, DeviceMessage, Event, Sink
+from agent.mqtt.rules.compile import compile_rules
 from agent.mqtt.service import MqttService
-from agent.mqtt.topics import compile_rules
 from agent.runtime.serve import serve
 from agent.runtime.service import Service
 from agent.sandbox import Sandbox

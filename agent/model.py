@@ -135,8 +135,6 @@ class DeviceMessage:
     priority: int = 5
     # Nobody wants it any more from then on (MQTT 5's message expiry), ns since 1970; 0 = never. Doesn't leave the store.
     expires_unix_nano: int = 0
-    # When nobody wants it any more (MQTT 5, message expiry), by this node's wall clock; 0 = never. Doesn't leave.
-    expires_unix_nano: int = 0
 
 
 class MetricKind(IntEnum):

@@ -11,10 +11,11 @@ from agent.clock import Clock
 from agent.errors import StorageError
 from agent.model import Body, Sink
 from agent.mqtt.broker import Connection
-from agent.mqtt.convert import Refused, convert
+from agent.mqtt.convert import Now, Refused, convert
 from agent.mqtt.wire.delivery import Delivery
 from agent.mqtt.registry.registry import Registry
-from agent.mqtt.topics import RuleSet
+from agent.mqtt.rules.backlog import Backlog
+from agent.mqtt.rules.rules import Rules
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class Bridge:
         self._handled_limit = _HANDLED_WINDOWS * receive_maximum
         self._arrived = asyncio.Event()
         self._complaints: dict[str, tuple[float, int]] = {}
-        self.rules = RuleSet()
+        self.rules = Rules(Backlog())
         self.settled = True
         """Everything that the registry was told is durable."""
 
@@ -136,7 +137,7 @@ class Bridge:
             delivery = arrival.delivery
             if delivery.packet_id and self._was_handled(arrival):
                 continue
-            found = convert(delivery, self.rules)
+            found = convert(delivery, self.rules, Now(self._clock.seconds(), now))
             if isinstance(found, Refused):
                 self._complain(f"device message refused: {found.why}", found.device, delivery.topic)
                 continue

@@ -16,7 +16,6 @@ from agent.mqtt.commands.commands import Commands
 from agent.mqtt.wire.delivery import Delivery
 from agent.mqtt.registry.registry import Registry
 from agent.mqtt.registry.registry_file import RegistryFile
-from agent.mqtt.topics import compile_rules
 from agent.runtime.service import pause
 from agent.spec import DeviceRule
 
@@ -62,7 +61,7 @@ class MqttService:
 
     def apply_rules(self, rules: tuple[DeviceRule, ...]) -> None:
         """All of them from the next message on; RefusedError BAD_REQUEST when one can't be, and the old ones stay."""
-        self._bridge.rules = compile_rules(rules)
+        self._bridge.rules.set_central(rules)
 
     async def send_command(
         self, device: str, name: str, payload: bytes, timeout_seconds: float, idempotency_key: str

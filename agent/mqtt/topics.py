@@ -1,37 +1,60 @@
-"""Topics: what a topic says, whether a filter matches it, which rule decides. Pure."""
+"""Topics: what a topic says of whose device, and whether a filter matches it. Pure."""
 
 import re
 from dataclasses import dataclass
 from enum import Enum
-
-from agent.errors import RefusedError
-from agent.spec import DeviceRule, Residency
+from functools import lru_cache
 
 ROOT = "devices"
+SPARKPLUG_ROOT = "spBv1.0"
+DISCOVERY_ROOT = "homeassistant"
+ZIGBEE_ROOT = "zigbee2mqtt"
+ROOTS = (ROOT, SPARKPLUG_ROOT, DISCOVERY_ROOT, ZIGBEE_ROOT)
+SUBSCRIPTIONS = tuple(f"{root}/#" for root in ROOTS)
 EVERYTHING = f"{ROOT}/#"
 MAX_TOPIC_BYTES = 512
 
+_MAX_DEVICE = 64
 _DEVICE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_NO_DEVICE = re.compile(r"[^A-Za-z0-9_.-]")
 _COMMAND = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# Sparkplug 3.0, 4.1: the message types of edge nodes and their devices, and those that are sent to them.
+_REPORTS = frozenset({"NBIRTH", "NDEATH", "NDATA", "DBIRTH", "DDEATH", "DDATA"})
+_ORDERS = frozenset({"NCMD", "DCMD"})
+# Topics that are looked up again for each message of the same topic. A store has hundreds to some thousands of them;
+# at 512 bytes each this is bounded to some 5 MB, whoever makes up topics.
+_REMEMBERED = 4096
 
 
 class Kind(Enum):
-    """What a device topic is for. Only a COMMAND is not the device's own word."""
+    """What a topic is for. Only a COMMAND is not the device's own word."""
 
     CHANNEL = "channel"
     STATUS = "status"
     COMMAND = "command"
     ACK = "ack"
+    SPARKPLUG = "sparkplug"
+    DISCOVERY = "discovery"
+    ZIGBEE = "zigbee"
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceTopic:
-    """`devices/<device>/<channel>`; `command` is the name in `cmd/<name>` and `cmd/<name>/ack`, else empty."""
+    """Whose topic it is, and what it carries.
+
+    `channel` is what follows the device's name; empty for `zigbee2mqtt/<name>` itself. `command` is the name in
+    `cmd/<name>` and `cmd/<name>/ack`, else empty. `group`, `message_type`, `node` and `unit` are Sparkplug's own
+    words, as they stand in the topic; `unit` is the device below the node, empty for the node itself.
+    """
 
     device: str
     channel: str
     kind: Kind
     command: str = ""
+    group: str = ""
+    message_type: str = ""
+    node: str = ""
+    unit: str = ""
 
 
 def is_device_id(text: str) -> bool:
@@ -42,13 +65,29 @@ def is_command_name(text: str) -> bool:
     return _COMMAND.fullmatch(text) is not None
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def parse(topic: str) -> DeviceTopic | None:
     """What `topic` says, or None when it is no device's topic."""
-    if len(topic.encode(errors="replace")) > MAX_TOPIC_BYTES:
+    if len(topic.encode(errors="replace")) > MAX_TOPIC_BYTES or "\0" in topic:
         return None
     root, _, rest = topic.partition("/")
+    match root:
+        case "devices":
+            return _native(rest)
+        case "spBv1.0":
+            return _sparkplug(rest.split("/"))
+        case "zigbee2mqtt":
+            return _zigbee(rest)
+        case "homeassistant":
+            return _discovery(rest.split("/"))
+        case _:
+            return None
+
+
+def _native(rest: str) -> DeviceTopic | None:
+    """`devices/<device>/<channel>`."""
     device, _, channel = rest.partition("/")
-    if root != ROOT or not is_device_id(device) or not channel or "\0" in channel:
+    if not is_device_id(device) or not channel:
         return None
     if channel == "status":
         return DeviceTopic(device, channel, Kind.STATUS)
@@ -59,6 +98,54 @@ def parse(topic: str) -> DeviceTopic | None:
             return DeviceTopic(device, channel, Kind.ACK, name)
         case _:
             return DeviceTopic(device, channel, Kind.CHANNEL)
+
+
+def _sparkplug(levels: list[str]) -> DeviceTopic | None:
+    """`spBv1.0/<group>/<type>/<node>[/<device>]`. STATE/<host> is a host application's, no device's."""
+    match levels:
+        case [group, message_type, node]:
+            unit = ""
+        case [group, message_type, node, unit] if unit:
+            pass
+        case _:
+            return None
+    device = _named(f"{node}.{unit}" if unit else node)
+    if not device or not node or message_type not in _REPORTS | _ORDERS or message_type.startswith("D") != bool(unit):
+        return None
+    kind = Kind.COMMAND if message_type in _ORDERS else Kind.SPARKPLUG
+    return DeviceTopic(device, message_type, kind, group=group, message_type=message_type, node=node, unit=unit)
+
+
+def _zigbee(rest: str) -> DeviceTopic | None:
+    """`zigbee2mqtt/<name>[/…]`; `bridge` is zigbee2mqtt itself."""
+    name, _, channel = rest.partition("/")
+    device = _named(name)
+    if not device:
+        return None
+    last = channel.rpartition("/")[2]
+    if last == "availability" or (name == "bridge" and channel == "state"):
+        return DeviceTopic(device, channel, Kind.STATUS)
+    if channel.partition("/")[0] in {"set", "get"} or (name == "bridge" and channel.startswith("request/")):
+        return DeviceTopic(device, channel, Kind.COMMAND)
+    return DeviceTopic(device, channel, Kind.ZIGBEE)
+
+
+def _discovery(levels: list[str]) -> DeviceTopic | None:
+    """`homeassistant/<component>/[<node>/]<object>/config`: the device is the node, or the object without one."""
+    match levels:
+        case [component, first, "config"] if component:
+            channel = f"{component}/config"
+        case [component, first, second, "config"] if component and second:
+            channel = f"{component}/{second}/config"
+        case _:
+            return None
+    device = _named(first)
+    return DeviceTopic(device, channel, Kind.DISCOVERY) if device else None
+
+
+def _named(name: str) -> str:
+    """A device id of a name that others chose ("Living room lamp"); empty when there is none."""
+    return _NO_DEVICE.sub("_", name) if len(name) <= _MAX_DEVICE else ""
 
 
 def command_topic(device: str, name: str) -> str:
@@ -97,50 +184,3 @@ def matches(levels: tuple[str, ...], topic: tuple[str, ...]) -> bool:
         if at == len(topic) or level not in {"+", topic[at]}:
             return False
     return len(levels) == len(topic)
-
-
-# --- rules ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What happens to a message. A message that isn't forwarded must never become a record."""
-
-    forward: bool
-    priority: int
-
-
-_UNRULED = Verdict(forward=True, priority=5)
-
-
-@dataclass(frozen=True, slots=True)
-class RuleSet:
-    """Rules in order, their filters split: the first that matches decides."""
-
-    rules: tuple[tuple[tuple[str, ...], Verdict], ...] = ()
-
-    def decide(self, topic: str) -> Verdict:
-        levels = tuple(topic.split("/"))
-        for split, verdict in self.rules:
-            if matches(split, levels):
-                return verdict
-        return _UNRULED
-
-
-def compile_rules(rules: tuple[DeviceRule, ...]) -> RuleSet:
-    """Raises RefusedError BAD_REQUEST that names the first rule that can't be: then none of them holds.
-
-    A filter must begin with `devices/` (or be `#`): one that can't match would let out what it was meant to keep in.
-    """
-    compiled: list[tuple[tuple[str, ...], Verdict]] = []
-    for number, rule in enumerate(rules, start=1):
-        where = f"device rule {number}: filter {rule.filter[:128]!r}"
-        if not is_filter(rule.filter) or len(rule.filter.encode(errors="replace")) > MAX_TOPIC_BYTES:
-            raise RefusedError("BAD_REQUEST", f"{where} is not an MQTT topic filter of at most {MAX_TOPIC_BYTES} bytes")
-        if rule.filter != "#" and not rule.filter.startswith(f"{ROOT}/"):
-            raise RefusedError("BAD_REQUEST", f"{where} must begin with '{ROOT}/', or be '#'")
-        if not 0 <= rule.priority <= 9:
-            raise RefusedError("BAD_REQUEST", f"{where} has priority {rule.priority}, which must be 0..9")
-        forward = rule.forward and rule.residency is not Residency.STORE
-        compiled.append((tuple(rule.filter.split("/")), Verdict(forward, rule.priority)))
-    return RuleSet(tuple(compiled))

@@ -7,7 +7,6 @@ import pytest
 from agent.mqtt.bridge import Bridge
 from agent.mqtt.wire.delivery import Delivery
 from agent.mqtt.registry.registry import Registry
-from agent.mqtt.topics import compile_rules
 from agent.spec import DeviceRule
 from tests.fakes.mqtt_parts import FakeConnection, FakeSink, FakeTime
 
@@ -98,7 +97,7 @@ async def test_stopping_while_the_sink_is_full_leaves_the_messages_to_the_broker
 
 
 async def test_what_a_rule_keeps_in_the_store_is_acknowledged_and_not_recorded(bench):
-    bench.bridge.rules = compile_rules((DeviceRule("devices/cam/#", forward=False),))
+    bench.bridge.rules.set_central((DeviceRule("devices/cam/#", forward=False),))
     bench.deliver(message(1, topic="devices/cam/picture"), message(2))
     await bench.turn()
     assert [m.topic for m in bench.sink.messages] == ["devices/d/temp"]
