@@ -88,7 +88,7 @@ def purge(runs: Runs, host: Host) -> None:
     if host.facts.network or network.marker(places).exists():
         execute.perform(network.forget(host))
     image.purge(host)
-    directories = (places.runs, places.rootfs, places.logs, places.runtime, places.live, places.secrets)
+    directories = (places.runs, places.rootfs, places.logs, places.runtime, places.live, places.secrets, places.mqtt)
     others = tuple(places.run_dir / name for name in ("netns", "hosts"))
     for directory in (*directories, *others):
         fate.remove_tree(directory)

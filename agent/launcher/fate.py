@@ -106,10 +106,11 @@ def discard(host: Host, run: str, found: Record | None) -> bool:
 
 def unmount(host: Host, run: str) -> None:
     """What was only needed while the sandbox was made, and the directories it was mounted on. Raises OSError."""
-    secrets = host.places.run(run).secrets
-    if secrets.exists():  # else there were none: no C library has to be loaded to see that
-        mounts.unmount(secrets)
-        secrets.rmdir()
+    here = host.places.run(run)
+    for mounted in (here.secrets, here.mqtt):
+        if mounted.exists():  # else there were none: no C library has to be loaded to see that
+            mounts.unmount(mounted)
+            mounted.rmdir()
     idmap.clear(storage.mounts(host.places), run)
 
 

@@ -46,6 +46,14 @@ def number(raw: Mapping[str, Any], name: str, low: int, high: int, default: int 
     return value
 
 
+def boolean(raw: Mapping[str, Any], name: str) -> bool:
+    """False when it isn't there."""
+    value = raw.get(name, False)
+    if not isinstance(value, bool):
+        raise refuse(name, "true or false")
+    return value
+
+
 def plain(word: str) -> bool:
     """Can be an argument or a variable: no NUL, no lone surrogate (JSON can say both)."""
     return "\0" not in word and not any("\ud800" <= letter <= "\udfff" for letter in word)

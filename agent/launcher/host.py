@@ -122,6 +122,7 @@ def discover(
         apparmor=bool(profile),
         idmap=idmap.supported(release),
         max_runs=rules.max_runs,
+        mqtt=rules.mqtt_dir is not None,
     )
     found = Host(
         facts=facts,
@@ -135,6 +136,7 @@ def discover(
         netns=Path(netns or f"/proc/{os.getpid()}/ns/net"),
         noswap=kernel_is(release, 6, 4),
         apparmor=profile,
+        mqtt_dir=rules.mqtt_dir,
         state_device=disk_of(state),
         network=rules.network or USUAL_NETWORK,  # runs of a launcher that had one may be there
     )

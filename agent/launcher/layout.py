@@ -61,6 +61,7 @@ class RunPlaces:
     log: Path
     live: Path  # of this boot
     secrets: Path
+    mqtt: Path
 
     @property
     def record(self) -> Path:
@@ -123,6 +124,11 @@ class Places:
         return self.run_dir / "secrets"
 
     @property
+    def mqtt(self) -> Path:
+        """As secrets: where the broker's directory is mounted, whose own path a mapped user can't search."""
+        return self.run_dir / "mqtt"
+
+    @property
     def key(self) -> Path:
         """Of this boot: what a held run's request is known by."""
         return self.run_dir / "key"
@@ -142,7 +148,11 @@ class Places:
 
     def run(self, run: str) -> RunPlaces:
         return RunPlaces(
-            directory=self.runs / run, log=self.logs / run, live=self.live / run, secrets=self.secrets / run
+            directory=self.runs / run,
+            log=self.logs / run,
+            live=self.live / run,
+            secrets=self.secrets / run,
+            mqtt=self.mqtt / run,
         )
 
 
@@ -165,6 +175,7 @@ class Host:
     ipv6: bool = True  # the kernel knows it; runs never get it
     noswap: bool = False  # the kernel's tmpfs can be told to stay in memory (Linux 6.4)
     apparmor: str = ""  # the profile of every run; empty = this machine has none
+    mqtt_dir: Path | None = None  # where the broker's socket for runs is; None = runs have no way to it
     state_device: str = ""  # "8:0", the whole disk under the state directory; empty = not one that can be limited
 
 

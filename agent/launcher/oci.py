@@ -61,6 +61,8 @@ _TERMINALS = 64  # the kernel has 4096 for all mounts together (kernel.pty.max)
 _READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 _INIT = Path("/run/init")  # where an image's run finds ours
 _RUN_BYTES = 65536
+_MQTT = Path("/run/mqtt")  # where a run finds the broker's socket
+_MQTT_ENVIRONMENT = {"EDGE_MQTT_SOCKET": str(_MQTT / "broker.sock")}
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/work", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108 the job's own tmpfs
 _IMAGE_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
@@ -106,7 +108,8 @@ def user(image: ImageConfig | None) -> tuple[int, int]:
 
 
 def _process(request: JobRequest, host: layout.Host, image: ImageConfig | None) -> dict[str, Any]:
-    environment = _ENVIRONMENT | (_IMAGE_ENVIRONMENT | dict(image.env) if image else {}) | dict(request.env)
+    images = _IMAGE_ENVIRONMENT | dict(image.env) if image else {}
+    environment = _ENVIRONMENT | images | (_MQTT_ENVIRONMENT if request.mqtt else {}) | dict(request.env)
     uid, gid = user(image)
     process: dict[str, Any] = {
         "terminal": False,
@@ -185,12 +188,14 @@ def _mounts(request: JobRequest, host: layout.Host, image: ImageConfig | None) -
         if request.disk_bytes
         else _tmpfs("/work", tmp_bytes, "1777"),
     ]
-    if request.secrets or image:  # what is mounted below needs a place that the runtime can make
+    if request.secrets or request.mqtt or image:  # what is mounted below needs a place that the runtime can make
         mounts.append(_tmpfs("/run", _RUN_BYTES, "755"))
     if image:
         mounts.append(_bound(host.init, _INIT))
     if request.secrets:
         mounts.append(_bound(places.run(request.run).secrets, Path("/run/secrets"), "ro", "noexec"))
+    if request.mqtt:  # to connect to a socket takes no writing to its file system
+        mounts.append(_bound(places.run(request.run).mqtt, _MQTT, "ro", "noexec"))
     if request.network:
         mounts.append(_bound(hosts_file(places, request.run), Path("/etc/hosts"), "ro", "noexec"))
     return mounts

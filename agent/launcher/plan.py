@@ -45,6 +45,7 @@ def skeleton(places: layout.Places) -> Plan:
         MakeDirectory(places.run_dir, 0o711),
         *(MakeDirectory(path, 0o700) for path in closed),
         MakeDirectory(places.secrets, 0o711),  # a runtime in its user namespace passes through
+        MakeDirectory(places.mqtt, 0o711),
         MakeDirectory(root, 0o755),
         *(MakeDirectory(root / name, 0o755) for name in directories),
         *(MakeDirectory(root / name, 0o1777) for name in ("tmp", "work")),  # runc keeps the mount point's mode
@@ -88,6 +89,7 @@ def create(
         *disk.attach(request, slot, host),
         *(image.attach(request.image, request.run, slot, host) if root else ()),
         *_secrets(request, slot, host, root),
+        *_mqtt(request, host),
         WriteFile(here.config, config, 0o600),
         *_cgroups(request.run, host.tree),
         StartMonitor(
@@ -108,6 +110,7 @@ def detach(request: JobRequest, host: layout.Host) -> Plan:
         *(disk.detach(request.run, host) if request.disk_bytes else ()),
         *(image.detach(request.run, host) if request.image != "host" else ()),
         *((Unmount(host.places.run(request.run).secrets),) if request.secrets else ()),
+        *((Unmount(host.places.run(request.run).mqtt),) if request.mqtt else ()),
     )
 
 
@@ -130,6 +133,14 @@ def _secrets(request: JobRequest, slot: int, host: layout.Host, root: oci.Root |
         Mount("tmpfs", path, "tmpfs", mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC, data),
         WriteSecrets(path, uid, tuple(request.secrets), tuple(map(secret_bytes, request.secrets.values()))),
     )
+
+
+def _mqtt(request: JobRequest, host: layout.Host) -> Plan:
+    """The directory, not the socket in it: a broker that starts anew makes a new one, which the run sees too."""
+    if not request.mqtt or host.mqtt_dir is None:
+        return ()
+    path = host.places.run(request.run).mqtt
+    return (MakeDirectory(path, 0o700), Mount(str(host.mqtt_dir), path, "none", mounts.MS_BIND))
 
 
 def _count_tcp(request: JobRequest, tree: layout.Tree) -> Plan:

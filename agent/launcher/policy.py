@@ -21,6 +21,7 @@ class PolicyError(Exception):
 
 USUAL_NETWORK = "10.222.0.0/16"
 _IMAGE_DIR = Path("/var/lib/edge-agent/images")
+_MQTT_DIR = Path("/run/edge-broker/jobs")
 _SMALLEST_NETWORK = 32 - (4 * SLOTS - 1).bit_length()  # four addresses for each slot
 _RUNTIMES = ("auto", "crun", "runc", "runsc")
 _PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
@@ -42,6 +43,7 @@ class Policy:
     network: str = USUAL_NETWORK  # where runs' addresses are from; empty = no run has a network
     egress: bool = True  # runs may reach what is not of this machine
     publish_ports: tuple[tuple[int, int], ...] = ((1024, 65535),)  # first and last, of this machine
+    mqtt_dir: Path | None = _MQTT_DIR  # where the broker's socket for runs is; None = no run has a way to it
 
 
 _NUMBERS = {
@@ -53,7 +55,7 @@ _NUMBERS = {
     "max_image_bytes": (16 * MIB, 1 << 40),
 }
 _KEYS = (
-    "agent_user", *_NUMBERS, "images", "image_dir", "runtime", "network", "egress", "publish_ports",
+    "agent_user", *_NUMBERS, "images", "image_dir", "runtime", "network", "egress", "publish_ports", "mqtt_dir",
 )  # fmt: skip
 
 
@@ -76,6 +78,9 @@ def parse(raw: Mapping[str, Any], name: str) -> Policy:
     image_dir = raw.get("image_dir", str(_IMAGE_DIR))
     if not isinstance(image_dir, str) or not image_dir.startswith("/"):
         raise _wrong(name, "image_dir", "must be an absolute path")
+    mqtt_dir = raw.get("mqtt_dir", str(_MQTT_DIR))
+    if not isinstance(mqtt_dir, str) or (mqtt_dir and not mqtt_dir.startswith("/")):
+        raise _wrong(name, "mqtt_dir", "must be an absolute path, or empty: no way to the broker")
     egress = raw.get("egress", True)
     if not isinstance(egress, bool):
         raise _wrong(name, "egress", "must be true or false")
@@ -87,6 +92,7 @@ def parse(raw: Mapping[str, Any], name: str) -> Policy:
         network=_network(raw.get("network", True), name),
         egress=egress,
         publish_ports=_ports(raw.get("publish_ports", ["1024-65535"]), name),
+        mqtt_dir=Path(mqtt_dir) if mqtt_dir else None,
     )
 
 
@@ -158,6 +164,8 @@ def check(policy: Policy, request: JobRequest) -> None:
         if value > most:
             raise _not_allowed(field, f"at most {most} on this machine")
     check_image(policy, request.image)
+    if request.mqtt and policy.mqtt_dir is None:
+        raise _not_allowed("mqtt", "none on this machine")
     if request.network is None:
         return
     if not policy.network:

@@ -122,7 +122,8 @@ class JobRequest:
     env: Mapping[str, str] = field(default_factory=dict[str, str])  # at most 64, 16 KiB together
     network: NetworkRequest | None = None
     check: CheckRequest | None = None
-    # name -> content in base64; at most 16, 64 KiB together. Never on disk, in a log or in a message.
+    mqtt: bool = False  # the store's broker, as a socket below /run/mqtt
+    # name -> content in base64; at most 18, 64 KiB together. Never on disk, in a log or in a message.
     secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
 
 
@@ -192,6 +193,7 @@ class HostFacts:
     apparmor: bool = False  # runs are confined by the edge-job profile
     idmap: bool = False  # mounts can be mapped: images and disks show their true owners
     max_runs: int = 64  # at once, by root's policy
+    mqtt: bool = False  # runs can have a way to the store's broker here, by root's policy
 
 
 def to_json(

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
-from agent.launcher.fields import listed, number, only, refuse, table, text
+from agent.launcher.fields import boolean, listed, number, only, refuse, table, text
 from agent.launcher.protocol import Destination, IpProtocol, NetworkRequest, PublishedPort, Reach
 
 MAX_DESTINATIONS = 512
@@ -94,12 +94,9 @@ def parse_network(value: object) -> NetworkRequest:
     publish = tuple(map(_published, listed(raw.get("publish", []), "publish", _MAX_PUBLISHED)))
     if len({(one.port, one.protocol) for one in publish}) < len(publish):
         raise refuse("publish", "each port once")
-    peers = raw.get("peers", False)
-    if not isinstance(peers, bool):
-        raise refuse("peers", "true or false")
     return NetworkRequest(
         reach=parse_reach(raw.get("reach", {})),
         publish=publish,
-        peers=peers,
+        peers=boolean(raw, "peers"),
         bits_per_second=number({"bits_per_second": 10_000_000} | dict(raw), "bits_per_second", *_BIT_RATES),
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, cast, get_args
 
-from agent.launcher.fields import number, only, plain, refuse, table, text, words
+from agent.launcher.fields import boolean, number, only, plain, refuse, table, text, words
 from agent.launcher.protocol import MIB, CheckRequest, JobRequest, Signal
 from agent.launcher.reach import parse_network
 
@@ -18,7 +18,7 @@ _HOST_OR_IMAGE = re.compile(rf"host|{_IMAGE.pattern}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _SECRET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _SECRET_BYTES = 65536
-_SECRETS = 16
+_SECRETS = 18  # of a job's own spec 16
 _KIB = 1024
 _SIGNALS: tuple[str, ...] = get_args(Signal)
 _JOB_FIELDS = ("op", *(field.name for field in fields(JobRequest)))
@@ -119,5 +119,6 @@ def parse_job(raw: Mapping[str, Any]) -> JobRequest:
         env=_env(raw.get("env", {})),
         network=None if network is None else parse_network(network),
         check=None if check is None else _check(check),
+        mqtt=boolean(raw, "mqtt"),
         secrets=_secrets(raw.get("secrets", {})),
     )

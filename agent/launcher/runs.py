@@ -173,6 +173,8 @@ class Runs:
             raise LauncherError("host", "no memory controller: add cgroup_enable=memory to the kernel's command line")
         if request.network and not facts.network:
             raise LauncherError("host", "runs can't have a network here; the launcher's log says why", "network")
+        if request.mqtt and not (self._host.mqtt_dir and self._host.mqtt_dir.is_dir()):
+            raise LauncherError("no-room", f"{self._host.mqtt_dir} is not there: there is no broker here yet", "mqtt")
         if request.secrets:
             dump.not_even_piped()
         return fingerprint(request, boot_key(self._host.places.key))

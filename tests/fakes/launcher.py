@@ -71,4 +71,5 @@ def host(
         tree=cgroups or tree(kind),
         places=places or Places(Path("/var/lib/edge-launcher"), Path("/run/edge-launcher")),
         etc=(Path("/etc/ld.so.cache"),),
+        mqtt_dir=Path("/run/edge-broker/jobs"),
     )

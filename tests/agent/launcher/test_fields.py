@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from agent.launcher.fields import number, only, text, words
+from agent.launcher.fields import boolean, number, only, text, words
 from agent.launcher.protocol import LauncherError
 
 
@@ -14,6 +14,12 @@ def test_a_default_stands_for_what_is_not_there_and_may_be_said() -> None:
         number({"disk_bytes": 5}, "disk_bytes", 10, 20, default=0)
     with pytest.raises(LauncherError, match=r"10\.\.20$"):
         number({}, "pids", 10, 20)
+
+
+def test_what_is_not_there_is_no_and_only_yes_and_no_are_answers() -> None:
+    assert (boolean({}, "mqtt"), boolean({"mqtt": True}, "mqtt")) == (False, True)
+    with pytest.raises(LauncherError, match="mqtt: true or false"):
+        boolean({"mqtt": 1}, "mqtt")
 
 
 def test_an_unknown_field_is_named_and_cut_short() -> None:

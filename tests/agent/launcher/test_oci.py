@@ -110,6 +110,17 @@ def test_secrets_are_bound_read_only() -> None:
     assert "/run" not in mounts(REQUEST)
 
 
+def test_the_broker_is_a_directory_bound_read_only_for_those_who_may_and_nothing_for_others() -> None:
+    asks = replace(REQUEST, mqtt=True)
+    bound = mounts(asks)["/run/mqtt"]
+    assert bound["source"] == "/run/edge-launcher/mqtt/a.1"
+    assert {"ro", "nosuid", "nodev", "noexec"} <= set(bound["options"])
+    assert list(mounts(asks)).index("/run") < list(mounts(asks)).index("/run/mqtt")
+    assert "EDGE_MQTT_SOCKET=/run/mqtt/broker.sock" in config(asks, 3, host(), {})["process"]["env"]
+    assert "/run/mqtt" not in mounts(FULL)
+    assert "EDGE_MQTT_SOCKET" not in str(config(FULL, 3, host(), {})["process"]["env"])
+
+
 def test_a_disk_takes_the_place_of_memory() -> None:
     work = mounts(FULL)["/work"]
     assert (work["type"], work["source"]) == ("none", "/run/edge-launcher/mounts/a.1/work")

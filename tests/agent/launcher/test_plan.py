@@ -110,6 +110,17 @@ def test_secrets_are_in_memory_of_their_own_and_only_while_the_sandbox_is_made()
     assert steps[-1] == operation.Unmount(mount.path)
 
 
+def test_the_brokers_directory_is_mounted_where_a_mapped_user_comes_by_and_only_while_the_sandbox_is_made() -> None:
+    steps = plan.create(replace(REQUEST, mqtt=True), 3, host(), {})
+    mount = next(step for step in steps if isinstance(step, operation.Mount))
+    assert mount == operation.Mount("/run/edge-broker/jobs", Path("/run/edge-launcher/mqtt/a.1"), "none", 0x1000)
+    kinds = [type(step).__name__ for step in steps]
+    assert kinds.index("Mount") < kinds.index("StartMonitor")
+    assert steps[-1] == operation.Unmount(mount.path)
+    assert "mount -t none" in plan.as_text(steps)
+    assert "/run/mqtt" not in plan.as_text(plan.create(REQUEST, 3, host(), {}))
+
+
 def test_what_is_attached_to_a_run_is_there_before_its_sandbox_and_let_go_after() -> None:
     root = Root(Path("/run/edge-launcher/mounts/a.1/root"), ImageConfig(("/app",), {}, "/srv", 0, 0))
     steps = plan.create(replace(FULL, image=IMAGE), 0, NETWORKED, {}, link=LINK, root=root)

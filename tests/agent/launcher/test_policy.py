@@ -1,12 +1,13 @@
 import os
 import pwd
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agent.launcher.policy import Policy, PolicyError, check, check_image, parse, read
 from agent.launcher.protocol import LauncherError
-from tests.fakes.launcher import FULL
+from tests.fakes.launcher import FULL, REQUEST
 
 
 def test_a_file_gives_a_policy(tmp_path: Path) -> None:
@@ -40,6 +41,8 @@ def test_a_user_is_looked_up() -> None:
         ({"agent_uid": 1, "network": "10.0.0.0/22"}, "network: must be true, false or an IPv4 network of /8../21"),
         ({"agent_uid": 1, "network": 1}, "network: must be"),
         ({"agent_uid": 1, "egress": "no"}, "egress: must be"),
+        ({"agent_uid": 1, "mqtt_dir": "jobs"}, "mqtt_dir: must be an absolute path, or empty"),
+        ({"agent_uid": 1, "mqtt_dir": False}, "mqtt_dir: must be"),
         ({"agent_uid": 1, "publish_ports": "80"}, "publish_ports: must be"),
         ({"agent_uid": 1, "publish_ports": ["90-80"]}, "publish_ports: must be"),
         ({"agent_uid": 1, "publish_ports": ["0"]}, "publish_ports: must be"),
@@ -77,6 +80,16 @@ def test_root_has_the_last_word_on_limits(policy: Policy, field: str) -> None:
         check(policy, FULL)
     assert (refused.value.code, refused.value.field) == ("not-allowed", field)
     check(Policy(0), FULL)
+
+
+def test_the_way_to_the_broker_is_roots_to_close() -> None:
+    asks = replace(REQUEST, mqtt=True)
+    check(parse({"agent_uid": 1}, "f"), asks)
+    shut = parse({"agent_uid": 1, "mqtt_dir": ""}, "f")
+    with pytest.raises(LauncherError) as refused:
+        check(shut, asks)
+    assert (refused.value.code, refused.value.field) == ("not-allowed", "mqtt")
+    check(shut, REQUEST)
 
 
 def test_images_by_digest_are_allowed_by_root_alone() -> None:

@@ -35,10 +35,10 @@ def test_a_request_survives_the_wire() -> None:
         ("rootfs", "/"), ("uid", 0), ("job", "a.b"), ("job", "a" * 49), ("job", None),
         ("image", "sha256:" + "A" * 64), ("image", "sha256:" + "a" * 63), ("image", "docker.io/x@sha256:" + "a" * 64),
         ("open_files", 15), ("open_files", 65537), ("open_files", 0), ("disk_bytes", 1), ("disk_bytes", (1 << 40) + 1),
-        ("io_bytes_per_second", 1), ("io_bytes_per_second", True),
+        ("mqtt", 1), ("mqtt", "/run"), ("mqtt", None), ("io_bytes_per_second", 1), ("io_bytes_per_second", True),
         ("check", {}), ("check", {"command": ["true"], "tcp_port": 1}), ("check", {"command": [""]}), ("check", []),
         ("secrets", {"../x": ""}), ("secrets", {".": ""}), ("secrets", {"A": "%"}), ("secrets", {"A": 1}),
-        ("secrets", {f"A{n}": "" for n in range(17)}), ("secrets", {"A": base64.b64encode(b"x" * 65537).decode()}),
+        ("secrets", {f"A{n}": "" for n in range(19)}), ("secrets", {"A": base64.b64encode(b"x" * 65537).decode()}),
     ],
 )  # fmt: skip
 def test_what_a_request_may_not_say_is_refused_by_name(field: str, value: object) -> None:
@@ -62,6 +62,11 @@ def test_any_value_of_a_field_is_either_taken_or_refused(field: str, value: obje
     except LauncherError:
         return
     assert parse_job(json.loads(json.dumps(to_json(parsed)))) == parsed
+
+
+def test_a_way_to_the_broker_is_asked_for_by_a_yes() -> None:
+    assert parse_job(GOOD | {"mqtt": True}).mqtt
+    assert not parse_job({name: value for name, value in GOOD.items() if name != "mqtt"}).mqtt
 
 
 def test_names_and_signals_are_checked_too() -> None:

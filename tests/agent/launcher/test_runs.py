@@ -33,6 +33,15 @@ def test_a_machine_without_memory_controller_runs_nothing(here: Host) -> None:
         runs(bare).start(REQUEST)
 
 
+def test_without_the_brokers_directory_a_run_that_wants_it_waits_and_others_do_not(here: Host) -> None:
+    bare = replace(here, mqtt_dir=here.places.run_dir / "no-broker")
+    with pytest.raises(LauncherError, match="no-broker is not there") as refused:
+        runs(bare).start(replace(REQUEST, mqtt=True))
+    assert refused.value.code == "no-room"  # it passes
+    with pytest.raises(FileNotFoundError):  # got past that, to the missing conmon
+        runs(bare).start(REQUEST)
+
+
 def test_only_as_many_run_as_root_allows_and_ended_ones_do_not_count(here: Host) -> None:
     left(here, "a")
     mine = runs(here, Policy(0, max_runs=1))
