@@ -28,6 +28,7 @@ from agent.link.wanted import Wanted
 from agent.model import Body, DeviceMessage, Event, Sink
 from agent.mqtt.rules.compile import compile_rules
 from agent.mqtt.service import MqttService
+from agent.orders import CommandAnswer, CommandOrder, CommandState, DevicePage, DeviceQuery
 from agent.runtime.serve import serve
 from agent.runtime.service import Service
 from agent.sandbox import Sandbox
@@ -172,12 +173,24 @@ class App:
             jobs=self._jobs.jobs,
             stop_job=self._jobs.stop_job,
             logs=self._jobs.logs,
-            devices=self._mqtt.devices,
-            send_command=self._mqtt.send_command,
+            devices=self._devices,
+            send_command=self._send_command,
             spool=self._spool.view,
             images=self._images.views,
             put_image=self._images.put,
         )
+
+    def _devices(self, query: DeviceQuery) -> DevicePage:
+        every = self._mqtt.devices()
+        behind = [view for view in every if view.id > query.after and query.device in ("", view.id)]
+        found = tuple(behind[: query.limit])
+        return DevicePage(found, len(behind) > len(found), len(every), sum(view.online for view in every))
+
+    async def _send_command(self, order: CommandOrder) -> CommandAnswer:
+        payload, elapsed_milli = await self._mqtt.send_command(
+            order.device, order.name, order.payload, order.timeout_seconds, order.idempotency_key
+        )
+        return CommandAnswer("", CommandState.ANSWERED, payload, elapsed_milli)
 
     def _facts(self) -> NodeFacts:
         return NodeFacts(

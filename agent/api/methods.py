@@ -1,13 +1,23 @@
 """Every method of AgentService: what it takes, who may call it, what it answers from."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
 
+from agent.api import devices
 from agent.clock import Clock
 from agent.errors import RefusedError
-from agent.model import DeviceView, ImageView, JobView, LogLine, SpoolView
+from agent.model import ImageView, JobView, LogLine, SpoolView
+from agent.orders import (
+    CommandAnswer,
+    CommandOrder,
+    CommandView,
+    DeviceOrder,
+    DevicePage,
+    DeviceQuery,
+    IssuedDevices,
+)
 from storeedge.v1 import agent_pb2
 
 # Who calls: central itself, an operator (through central or on the port), somebody at the store's own socket.
@@ -16,7 +26,7 @@ EVERYBODY = frozenset({CENTRAL, OPERATOR, LOCAL})
 
 _LINES_BYTES = 64 * 1024
 _MESSAGE_BYTES = 1024
-_REPLY_BYTES = 180 * 1024  # below the tunnel's bound of 192 KiB
+_MAX_TARGETS = 256  # as many as PutDevices takes; a request with more is refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,22 @@ async def no_image_put(*_: object) -> tuple[int, str]:
     raise RefusedError("UNIMPLEMENTED", "this node runs no jobs ([jobs] enabled = false): it takes no images")
 
 
+_NO_BROKER = "this node has no broker ([mqtt] enabled = false)"
+
+
+async def no_devices_put(*_: object) -> IssuedDevices:
+    """Where [mqtt] is not enabled; so are the next two."""
+    raise RefusedError("UNIMPLEMENTED", _NO_BROKER)
+
+
+async def no_device_revoked(*_: object) -> bool:
+    raise RefusedError("UNIMPLEMENTED", _NO_BROKER)
+
+
+async def no_command_cancelled(*_: object) -> None:
+    raise RefusedError("UNIMPLEMENTED", _NO_BROKER)
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """What the API answers from; app.py hands in the services' own methods."""
@@ -49,14 +75,18 @@ class Sources:
     jobs: Callable[[], tuple[JobView, ...]]
     stop_job: Callable[[str], Awaitable[None]]
     logs: Callable[[str, int, bool], AsyncIterator[list[LogLine]]]
-    devices: Callable[[], tuple[DeviceView, ...]]
-    send_command: Callable[[str, str, bytes, float, str], Awaitable[tuple[bytes, int]]]
+    devices: Callable[[DeviceQuery], DevicePage]
+    send_command: Callable[[CommandOrder], Awaitable[CommandAnswer]]
     spool: Callable[[], SpoolView]
     images: Callable[[], Awaitable[tuple[ImageView, ...]]] = no_images
     put_image: Callable[[bytes, int, int, bytes], Awaitable[tuple[int, str]]] = no_image_put
+    put_devices: Callable[[Sequence[DeviceOrder], bool], Awaitable[IssuedDevices]] = no_devices_put  # True: only check
+    revoke_device: Callable[[str, bool], Awaitable[bool]] = no_device_revoked  # True: forget it too; is it in force
+    commands: Callable[[], Sequence[CommandView]] = tuple
+    cancel_command: Callable[[str, str], Awaitable[None]] = no_command_cancelled  # its id, who asks
 
 
-Handler = Callable[[Sources, Message], AsyncIterator[Message]]
+Handler = Callable[[Sources, Message, str], AsyncIterator[Message]]  # the last is who calls
 
 
 def _always(_: Message) -> bool:
@@ -80,7 +110,7 @@ class Method:
     ends: Callable[[Message], bool] = _always
 
 
-async def _get_node(sources: Sources, _: Message) -> AsyncIterator[Message]:
+async def _get_node(sources: Sources, _: Message, _caller: str) -> AsyncIterator[Message]:
     facts = sources.node()
     yield agent_pb2.GetNodeResponse(
         spiffe_id=facts.spiffe_id,
@@ -96,12 +126,12 @@ async def _get_node(sources: Sources, _: Message) -> AsyncIterator[Message]:
     )
 
 
-async def _list_jobs(sources: Sources, _: Message) -> AsyncIterator[Message]:
+async def _list_jobs(sources: Sources, _: Message, _caller: str) -> AsyncIterator[Message]:
     reply = agent_pb2.ListJobsResponse()
     size = 0
     for view in sources.jobs():
         job = _job(view)
-        if size > _REPLY_BYTES // 2:  # every job, if need be without the words for people
+        if size > devices.REPLY_BYTES // 2:  # every job, if need be without the words for people
             job.ClearField("message")
             job.ClearField("image")
         reply.jobs.append(job)
@@ -127,13 +157,13 @@ def _job(view: JobView) -> agent_pb2.Job:
     )
 
 
-async def _stop_job(sources: Sources, request: Message) -> AsyncIterator[Message]:
+async def _stop_job(sources: Sources, request: Message, _caller: str) -> AsyncIterator[Message]:
     assert isinstance(request, agent_pb2.StopJobRequest)  # noqa: S101  the table pairs them
     await sources.stop_job(request.job)
     yield agent_pb2.StopJobResponse()
 
 
-async def _stream_logs(sources: Sources, request: Message) -> AsyncIterator[Message]:
+async def _stream_logs(sources: Sources, request: Message, _caller: str) -> AsyncIterator[Message]:
     assert isinstance(request, agent_pb2.StreamLogsRequest)  # noqa: S101  the table pairs them
     tail_bytes = min(request.tail_bytes or 65536, 1 << 20)
     async for lines in sources.logs(request.job, tail_bytes, request.follow):
@@ -148,35 +178,45 @@ async def _stream_logs(sources: Sources, request: Message) -> AsyncIterator[Mess
             yield part
 
 
-async def _list_devices(sources: Sources, _: Message) -> AsyncIterator[Message]:
-    reply = agent_pb2.ListDevicesResponse()
-    size = 0
-    for device in sources.devices()[:1000]:
-        reply.devices.add(
-            id=device.id,
-            online=device.online,
-            first_seen_unix_nano=device.first_seen_unix_nano,
-            last_seen_unix_nano=device.last_seen_unix_nano,
-            messages=device.messages,
-            bytes=device.payload_bytes,
-            last_topic=device.last_topic,
-        )
-        size += reply.devices[-1].ByteSize() + 4
-        if size > _REPLY_BYTES:  # long topics: what fits a reply, rather than none
-            break
-    yield reply
+async def _list_devices(sources: Sources, request: Message, caller: str) -> AsyncIterator[Message]:
+    assert isinstance(request, agent_pb2.ListDevicesRequest)  # noqa: S101  the table pairs them
+    asked = devices.query(request, local=caller.startswith("local:"))
+    yield devices.page(sources.devices(asked), asked)
 
 
-async def _send_device_command(sources: Sources, request: Message) -> AsyncIterator[Message]:
+async def _put_device(sources: Sources, request: Message, _caller: str) -> AsyncIterator[Message]:
+    assert isinstance(request, agent_pb2.PutDeviceRequest)  # noqa: S101  the table pairs them
+    yield devices.put_one(await sources.put_devices([devices.order(request)], False))
+
+
+async def _put_devices(sources: Sources, request: Message, _caller: str) -> AsyncIterator[Message]:
+    assert isinstance(request, agent_pb2.PutDevicesRequest)  # noqa: S101  the table pairs them
+    orders = [devices.order(each) for each in request.devices]
+    yield devices.put_many(await sources.put_devices(orders, request.check))
+
+
+async def _revoke_device(sources: Sources, request: Message, _caller: str) -> AsyncIterator[Message]:
+    assert isinstance(request, agent_pb2.RevokeDeviceRequest)  # noqa: S101  the table pairs them
+    yield agent_pb2.RevokeDeviceResponse(in_force=await sources.revoke_device(request.device, request.forget))
+
+
+async def _send_device_command(sources: Sources, request: Message, caller: str) -> AsyncIterator[Message]:
     assert isinstance(request, agent_pb2.SendDeviceCommandRequest)  # noqa: S101  the table pairs them
-    seconds = min(request.timeout_milli or 10_000, 60_000) / 1000
-    payload, elapsed_milli = await sources.send_command(
-        request.device, request.name, request.payload, seconds, request.idempotency_key
-    )
-    yield agent_pb2.SendDeviceCommandResponse(payload=payload, elapsed_milli=elapsed_milli)
+    yield devices.answer(await sources.send_command(devices.command(request, caller)))
 
 
-async def _get_spool(sources: Sources, _: Message) -> AsyncIterator[Message]:
+async def _list_device_commands(sources: Sources, request: Message, _caller: str) -> AsyncIterator[Message]:
+    assert isinstance(request, agent_pb2.ListDeviceCommandsRequest)  # noqa: S101  the table pairs them
+    yield devices.command_page(devices.commands(sources.commands(), request))
+
+
+async def _cancel_device_command(sources: Sources, request: Message, caller: str) -> AsyncIterator[Message]:
+    assert isinstance(request, agent_pb2.CancelDeviceCommandRequest)  # noqa: S101  the table pairs them
+    await sources.cancel_command(request.command, caller)
+    yield agent_pb2.CancelDeviceCommandResponse()
+
+
+async def _get_spool(sources: Sources, _: Message, _caller: str) -> AsyncIterator[Message]:
     view = sources.spool()
     yield agent_pb2.GetSpoolResponse(
         epoch=view.epoch,
@@ -195,7 +235,7 @@ async def _get_spool(sources: Sources, _: Message) -> AsyncIterator[Message]:
     )
 
 
-async def _put_image(sources: Sources, request: Message) -> AsyncIterator[Message]:
+async def _put_image(sources: Sources, request: Message, _caller: str) -> AsyncIterator[Message]:
     assert isinstance(request, agent_pb2.PutImageRequest)  # noqa: S101  the table pairs them
     received_bytes, digest = await sources.put_image(
         request.archive_sha256, request.total_bytes, request.offset, request.data
@@ -213,7 +253,7 @@ def _became_an_image(reply: Message) -> bool:
     return bool(reply.digest)
 
 
-async def _list_images(sources: Sources, _: Message) -> AsyncIterator[Message]:
+async def _list_images(sources: Sources, _: Message, _caller: str) -> AsyncIterator[Message]:
     reply = agent_pb2.ListImagesResponse()
     for image in (await sources.images())[:512]:
         reply.images.add(
@@ -228,13 +268,30 @@ async def _list_images(sources: Sources, _: Message) -> AsyncIterator[Message]:
     yield reply
 
 
+def _more_than_a_check(request: Message) -> bool:
+    assert isinstance(request, agent_pb2.PutDevicesRequest)  # noqa: S101  the table pairs them
+    return not request.check
+
+
+def _put_some(reply: Message) -> bool:
+    assert isinstance(reply, agent_pb2.PutDevicesResponse)  # noqa: S101  the table pairs them
+    return bool(reply.devices)
+
+
 METHODS = {
     "GetNode": Method(agent_pb2.GetNodeRequest, _get_node, EVERYBODY),
     "ListJobs": Method(agent_pb2.ListJobsRequest, _list_jobs, EVERYBODY),
     "StopJob": Method(agent_pb2.StopJobRequest, _stop_job, EVERYBODY, acts=True),
     "StreamLogs": Method(agent_pb2.StreamLogsRequest, _stream_logs, EVERYBODY, streams=True),
     "ListDevices": Method(agent_pb2.ListDevicesRequest, _list_devices, EVERYBODY),
+    "PutDevice": Method(agent_pb2.PutDeviceRequest, _put_device, EVERYBODY, acts=True),
+    "PutDevices": Method(
+        agent_pb2.PutDevicesRequest, _put_devices, EVERYBODY, acts=True, begins=_more_than_a_check, ends=_put_some
+    ),
+    "RevokeDevice": Method(agent_pb2.RevokeDeviceRequest, _revoke_device, EVERYBODY, acts=True),
     "SendDeviceCommand": Method(agent_pb2.SendDeviceCommandRequest, _send_device_command, EVERYBODY, acts=True),
+    "ListDeviceCommands": Method(agent_pb2.ListDeviceCommandsRequest, _list_device_commands, EVERYBODY),
+    "CancelDeviceCommand": Method(agent_pb2.CancelDeviceCommandRequest, _cancel_device_command, EVERYBODY, acts=True),
     "GetSpool": Method(agent_pb2.GetSpoolRequest, _get_spool, EVERYBODY),
     "PutImage": Method(
         agent_pb2.PutImageRequest, _put_image, EVERYBODY, acts=True, begins=_first_piece, ends=_became_an_image
@@ -243,14 +300,20 @@ METHODS = {
 }
 
 
-def target_of(request: Message) -> str:
-    """What a request is about, for the audit trail; empty for the node itself."""
+def targets_of(request: Message) -> tuple[str, ...]:
+    """What a request is about, for the audit trail, an entry for each; one that is empty for the node itself."""
     match request:
         case agent_pb2.StopJobRequest() | agent_pb2.StreamLogsRequest():
-            return request.job
+            return (request.job,)
         case agent_pb2.SendDeviceCommandRequest():
-            return f"{request.device}/{request.name}"
+            return (f"{request.device}/{request.name}",)
+        case agent_pb2.PutDeviceRequest() | agent_pb2.RevokeDeviceRequest():
+            return (request.device,)
+        case agent_pb2.PutDevicesRequest():
+            return tuple(each.device for each in request.devices[:_MAX_TARGETS]) or ("",)
+        case agent_pb2.CancelDeviceCommandRequest():
+            return (request.command,)
         case agent_pb2.PutImageRequest():
-            return request.archive_sha256.hex()[:64]
+            return (request.archive_sha256.hex()[:64],)
         case _:
-            return ""
+            return ("",)

@@ -3,11 +3,11 @@
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 from google.protobuf.message import DecodeError, Message
 
-from agent.api.methods import CENTRAL, LOCAL, METHODS, OPERATOR, Method, Sources, target_of
+from agent.api.methods import CENTRAL, LOCAL, METHODS, OPERATOR, Method, Sources, targets_of
 from agent.errors import EdgeError, RefusedError, StorageError
 from agent.model import AuditEntry, Sink
 
@@ -35,13 +35,14 @@ class AgentApi:
         "asked"; a trail that takes nothing refuses it (StorageError). What only reads is answered all the same: a full
         disk is when people must be able to look.
         """
-        target, outcome, detail, worth = "", "ok", "", True
+        targets: Sequence[str] = ("",)
+        outcome, detail, worth = "ok", "", True
         try:
             entry, request = self._admit(method, payload, principal)
-            target = target_of(request)
+            targets = targets_of(request)
             if entry.acts and entry.begins(request):
-                await self._record([AuditEntry(principal, f"call.{method}", target, "asked")])
-            async for reply in entry.handler(self._sources, request):
+                await self._write_down(principal, method, targets, "asked")
+            async for reply in entry.handler(self._sources, request, principal):
                 worth = entry.ends(reply)
                 yield reply.SerializeToString()
         except RefusedError as error:
@@ -59,9 +60,14 @@ class AgentApi:
         finally:
             try:
                 if worth or outcome != "ok":
-                    await self._record([AuditEntry(principal, f"call.{method}", target, outcome, detail)])
+                    await self._write_down(principal, method, targets, outcome, detail)
             except StorageError as error:
                 log.warning("call not audited", extra={"actor": principal, "method": method, "reason": error})
+
+    async def _write_down(
+        self, principal: str, method: str, targets: Sequence[str], outcome: str, detail: str = ""
+    ) -> None:
+        await self._record([AuditEntry(principal, f"call.{method}", each, outcome, detail) for each in targets])
 
     def _admit(self, method: str, payload: bytes, principal: str) -> tuple[Method, Message]:
         entry = METHODS.get(method)

@@ -22,6 +22,17 @@ from agent.model import (
     SpoolClassView,
     SpoolView,
 )
+from agent.orders import (
+    CommandAnswer,
+    CommandOrder,
+    CommandState,
+    CommandView,
+    DeviceIdentity,
+    DeviceOrder,
+    DevicePage,
+    DeviceQuery,
+    IssuedDevices,
+)
 from storeedge.v1 import agent_pb2, record_pb2
 
 OPERATOR = "spiffe://td/operator/ada"
@@ -34,6 +45,10 @@ class Store:
         self.full = full
         self.audit: list[AuditEntry] = []
         self.stopped: list[str] = []
+        self.asked: list[DeviceQuery] = []
+        self.orders: list[DeviceOrder] = []
+        self.revoked: list[tuple[str, bool]] = []
+        self.cancelled: list[tuple[str, str]] = []
         self.job_views = (JobView("cache", 1, "acme", JobState.BACKING_OFF, "exit", 2, 0, 0, 5, 6),)
         self.device_views = (DeviceView("fridge", True, 1, 2, 3, 4, "devices/fridge/t"),)
 
@@ -60,8 +75,30 @@ class Store:
             raise RefusedError("CONFLICT", "beyond")
         return offset + len(data), "sha256:ab" if offset == total_bytes else ""
 
-    async def send_command(self, device: str, *_: object) -> tuple[bytes, int]:
-        raise AwayError(f"{device} is away")
+    def devices(self, asked: DeviceQuery) -> DevicePage:
+        self.asked.append(asked)
+        return DevicePage(self.device_views, False, len(self.device_views), 1)
+
+    async def put_devices(self, orders: Sequence[DeviceOrder], check: bool) -> IssuedDevices:
+        self.orders += [] if check else orders
+        found = () if check else tuple(DeviceIdentity(order.device, password="geheim") for order in orders)
+        return IssuedDevices(found, b"" if check else b"ca", not check)
+
+    async def revoke_device(self, device: str, forget: bool) -> bool:
+        self.revoked.append((device, forget))
+        return False
+
+    async def send_command(self, order: CommandOrder) -> CommandAnswer:
+        if order.device != "fridge":
+            raise AwayError(f"{order.device} is away")
+        return CommandAnswer("c1", CommandState.QUEUED, order.actor.encode(), 5)
+
+    def commands(self) -> tuple[CommandView, ...]:
+        view = CommandView("c1", "fridge", "defrost", OPERATOR, CommandState.SENT, 1, 2, 3, b"ok")
+        return (replace(view, id="c2", device="door"), view)
+
+    async def cancel_command(self, command: str, caller: str) -> None:
+        self.cancelled.append((command, caller))
 
     def api(self) -> AgentApi:
         facts = NodeFacts("spiffe://td/store/s/node/n", "1", 7, 60, 3, True, 9, {"runtime": "crun"})
@@ -71,8 +108,12 @@ class Store:
             jobs=lambda: self.job_views,
             stop_job=self.stop_job,
             logs=self.logs,
-            devices=lambda: self.device_views,
+            devices=self.devices,
+            put_devices=self.put_devices,
+            revoke_device=self.revoke_device,
             send_command=self.send_command,
+            commands=self.commands,
+            cancel_command=self.cancel_command,
             images=self.images,
             put_image=self.put_image,
             spool=lambda: SpoolView("e", 1, 2, (SpoolClassView(RecordClass.AUDIT, 5, 3, 1, 0),)),
@@ -191,11 +232,55 @@ async def test_how_a_call_ended_is_in_the_trail_also_when_the_caller_left_or_the
     assert [(e.target, e.outcome) for e in store.audit] == [("cache", "CANCELLED"), ("bug", "INTERNAL")]
 
 
-async def test_a_thousand_devices_with_long_topics_still_fit_a_reply() -> None:
+async def test_only_people_on_site_are_shown_what_must_not_leave_the_store() -> None:
     store = Store()
-    store.device_views = tuple(DeviceView(f"d{i}", True, 1, 2, 3, 4, "devices/" + "x" * 500) for i in range(1000))
-    (reply,) = await store.call("ListDevices")
-    assert 100 * 1024 < len(reply) <= 192 * 1024
+    for principal in (OPERATOR, "local:uid=0", "spiffe://td/central"):
+        await store.call("ListDevices", agent_pb2.ListDevicesRequest(zone="cold").SerializeToString(), principal)
+    assert [(asked.zone, asked.local) for asked in store.asked] == [("cold", False), ("cold", True), ("cold", False)]
+
+
+async def test_an_identity_is_in_the_trail_with_its_device_and_without_its_password() -> None:
+    store = Store()
+    one = agent_pb2.PutDeviceRequest(device="fridge", make_password=True)
+    (reply,) = await store.call("PutDevice", one.SerializeToString())
+    told = agent_pb2.PutDeviceResponse.FromString(reply)
+    assert (told.password, told.ca_der, told.in_force) == ("geheim", b"ca", True)
+    await store.call("RevokeDevice", agent_pb2.RevokeDeviceRequest(device="fridge", forget=True).SerializeToString())
+    assert store.revoked == [("fridge", True)]
+    assert [(e.action, e.target, e.outcome) for e in store.audit] == [
+        ("call.PutDevice", "fridge", "asked"), ("call.PutDevice", "fridge", "ok"),
+        ("call.RevokeDevice", "fridge", "asked"), ("call.RevokeDevice", "fridge", "ok"),
+    ]  # fmt: skip
+    assert "geheim" not in repr(store.audit)
+
+
+async def test_of_many_devices_each_stands_in_the_trail_and_a_mere_check_does_not() -> None:
+    store = Store()
+    many = agent_pb2.PutDevicesRequest(devices=[agent_pb2.PutDeviceRequest(device=name) for name in ("a", "b")])
+    many.check = True
+    await store.call("PutDevices", many.SerializeToString())
+    assert (store.audit, store.orders) == ([], [])
+    many.check = False
+    (reply,) = await store.call("PutDevices", many.SerializeToString())
+    assert len(agent_pb2.PutDevicesResponse.FromString(reply).devices) == 2
+    assert [(e.target, e.outcome) for e in store.audit] == [("a", "asked"), ("b", "asked"), ("a", "ok"), ("b", "ok")]
+    flood = agent_pb2.PutDevicesRequest(devices=[agent_pb2.PutDeviceRequest() for _ in range(5000)])
+    await store.call("PutDevices", flood.SerializeToString())
+    assert len(store.audit) < 1000
+
+
+async def test_a_command_carries_who_asked_for_it_and_can_be_listed_and_cancelled() -> None:
+    store = Store()
+    (reply,) = await store.call(
+        "SendDeviceCommand", agent_pb2.SendDeviceCommandRequest(device="fridge", queue_seconds=9).SerializeToString()
+    )
+    told = agent_pb2.SendDeviceCommandResponse.FromString(reply)
+    assert (told.command, told.state, told.payload) == ("c1", agent_pb2.COMMAND_STATE_QUEUED, OPERATOR.encode())
+    (reply,) = await store.call("ListDeviceCommands")
+    assert [each.id for each in agent_pb2.ListDeviceCommandsResponse.FromString(reply).commands] == ["c1", "c2"]
+    await store.call("CancelDeviceCommand", agent_pb2.CancelDeviceCommandRequest(command="c1").SerializeToString())
+    assert store.cancelled == [("c1", OPERATOR)]
+    assert [e.target for e in store.audit][-2:] == ["c1", "c1"]
 
 
 async def test_an_image_is_pushed_in_many_calls_and_stands_in_the_trail_as_one_deed() -> None:
