@@ -133,8 +133,10 @@ class DeviceMessage:
     values: tuple[DeviceValue, ...] = ()
     # How long the spool keeps it, 0..9; doesn't leave the store.
     priority: int = 5
-    # Nobody wants it any more from then on (MQTT 5's message expiry), ns since 1970; 0 = never. Doesn't leave the store.
+    # Nobody wants it any more from then on (MQTT 5's message expiry), ns since 1970; 0 = never. Doesn't leave.
     expires_unix_nano: int = 0
+    # When it came, if a rule has held it since; None = now. Becomes the record's time.
+    stamp: Stamp | None = None
 
 
 class MetricKind(IntEnum):

@@ -77,20 +77,21 @@ def convert(
         if misfit is not None:
             return Refused(misfit, where.device)
     rule = rules.find(topic)
-    hold: Hold | None = None
+    priority, hold, shown = 5, None, True
+    if rule is not None:
+        priority, shown = rule.spec.priority, rule.shown
+    if values is None and not (rule is not None and rule.spec.undecoded):
+        return Accepted(where, None, None, shown, Why.UNDECODED)
     if rule is not None and not rule.passes:
-        if values is None and not rule.stays and not rule.spec.undecoded:
-            return Accepted(where, None, shown=rule.shown, why=Why.UNDECODED)
         found = rules.judge(rule, topic, payload, now.seconds)
         if isinstance(found, Why):
-            return Accepted(where, None, shown=rule.shown, why=found)
+            return Accepted(where, None, None, shown, found)
         payload, hold = found.payload, found.hold
         if rule.redact:
             values = ()  # under whatever names, they say what was taken out
-    elif values is None and (rule is None or not rule.spec.undecoded):
-        return Accepted(where, None, why=Why.UNDECODED)
     if hold is None and topic in rules.waiting:
         hold = rules.behind(topic)
+    key = idempotency_key(properties) if properties else ""
     message = DeviceMessage(
         where.device,
         topic,
@@ -102,12 +103,12 @@ def convert(
         correlation,
         packet_id,
         redelivered,
-        idempotency_key(properties) if properties else "",
+        key,
         values or (),
-        5 if rule is None else rule.spec.priority,
+        priority,
         0 if expiry is None else now.unix_nano + expiry * _NANO,
     )
-    return Accepted(where, message, hold, True if rule is None else rule.shown)
+    return Accepted(where, message, hold, shown)
 
 
 def idempotency_key(properties: tuple[tuple[str, str], ...]) -> str:

@@ -1,9 +1,10 @@
 """What a rule says of one message, in the order of storeedge.v1.DeviceRule. Pure but for the memory it is handed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from agent.model import DeviceMessage
 from agent.mqtt.rules import payload as json
 from agent.mqtt.rules.compile import Rule
 from agent.mqtt.rules.memory import Memory, TopicMemory
@@ -60,6 +61,16 @@ def judge(rule: Rule, topic: str, payload: bytes, memory: Memory, now_seconds: f
     if number is not None:
         known.last_number = number
     return Pass(payload, _hold(rule, known, memory, now_seconds))
+
+
+def still(rule: Rule, message: DeviceMessage) -> DeviceMessage | None:
+    """What may leave of a message that is held already: only what keeps words from leaving is asked, not what thins."""
+    if rule.stays:
+        return None
+    if not rule.redact:
+        return message
+    left = json.without(_document(message.payload), rule.redact)
+    return None if left is None else replace(message, payload=left, values=())
 
 
 def _document(payload: bytes) -> Any:

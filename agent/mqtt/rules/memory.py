@@ -38,7 +38,7 @@ class Memory:
 
     def of(self, topic: str, rule: Rule, now_seconds: float) -> TopicMemory:
         found = self._topics.get(topic)
-        if found is None or found.rule != rule.spec:
+        if found is None or (found.rule is not rule.spec and found.rule != rule.spec):
             found = TopicMemory(rule.spec, float(rule.spec.max_per_minute), now_seconds)
             self._topics[topic] = found
             if len(self._topics) > self._max_topics:

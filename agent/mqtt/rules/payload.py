@@ -5,6 +5,9 @@ import math
 from collections.abc import Sequence
 from typing import Any, cast
 
+# Of storeedge.v1.DeviceMessage: what is written anew can be longer than it was (1e22 is 1e+22).
+MAX_PAYLOAD_BYTES = 128 * 1024
+
 Path = tuple[str, ...]
 
 
@@ -36,15 +39,20 @@ def number_at(document: Any, path: Path) -> float | None:
 
 
 def without(document: Any, paths: Sequence[Path]) -> bytes | None:
-    """The JSON object without what is at `paths`, also in objects of lists; None when it is no JSON object.
+    """The JSON object without what is at `paths`, also in objects of lists; None when there is no such object to send.
 
     A key that has dots in it is found too: what was meant must not stay because of how a device writes it.
     """
     if not isinstance(document, dict):
         return None
-    for path in paths:
-        _take_out(document, path)
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
+    try:
+        for path in paths:
+            _take_out(document, path)
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        written = text.encode(errors="backslashreplace")  # half a surrogate pair, as JSON writes it too
+    except (RecursionError, ValueError):  # 1e400 is a number of JSON, and none of ours
+        return None
+    return written if len(written) <= MAX_PAYLOAD_BYTES else None
 
 
 def _take_out(node: Any, path: Path) -> None:

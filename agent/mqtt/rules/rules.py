@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Container, Sequence
 
+from agent.model import DeviceMessage
 from agent.mqtt.rules.backlog import Backlog
 from agent.mqtt.rules.compile import Rule, RuleSet, compile_rules
-from agent.mqtt.rules.judge import Hold, Pass, Why, judge
+from agent.mqtt.rules.judge import Hold, Pass, Why, judge, still
 from agent.mqtt.rules.memory import Memory
 from agent.spec import DeviceRule
 
@@ -42,6 +43,11 @@ class Rules:
         if isinstance(found, Pass) and found.hold is not None:
             self._backlog.expect(topic)
         return found
+
+    def still(self, message: DeviceMessage) -> DeviceMessage | None:
+        """What may leave of a message that was held under other rules, by those of now."""
+        rule = self.find(message.topic)
+        return message if rule is None else still(rule, message)
 
     def behind(self, topic: str) -> Hold:
         """How a message of a waiting topic is held, that would else go at once."""
