@@ -25,7 +25,7 @@ VERBS = {
     "image": "push S/N FILE: an image archive into a node",
     "images": "images on a node",
     "devices": "devices of a node",
-    "device": "send S/N DEVICE NAME PAYLOAD: a command, and its answer",
+    "device": "add, revoke, import: identities; send, commands, cancel: commands",
     "messages": "what devices have sent",
     "telemetry": "newest values of a node's hardware",
     "usage": "the tenants' bill",

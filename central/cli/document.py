@@ -6,18 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from central.cli import document_job
-from central.cli.checks import boolean, choice, count, display_name, size, text
+from central.cli import document_job, document_rule
+from central.cli.checks import boolean, count, display_name, size
 from central.cli.document_job import TENANT_ID, Source
 from central.cli.tables import Field, array, named, table, unknown
 from central.cli.words import hours, money, quota_rate, timezone
 from central.names import BadNameError, parse_node
 from storeedge.v1.desired_pb2 import (
-    RESIDENCY_ANY,
-    RESIDENCY_STORE,
     Budget,
     Desired,
-    DeviceRule,
     Prices,
     Quota,
     Reserve,
@@ -77,12 +74,6 @@ _TENANT = {
     "budget": Field(table(_BUDGET)),
     "store": Field(boolean),
 }
-_RULE = {
-    "filter": Field(text(r"devices(/[^\0]*)?", 'an MQTT filter that begins with "devices/"'), required=True),
-    "forward": Field(boolean),
-    "residency": Field(choice({"any": RESIDENCY_ANY, "store": RESIDENCY_STORE})),
-    "priority": Field(count(0, 9)),
-}
 _RESERVE = {
     "cpu_milli": Field(count(0, 1_024_000)),
     "memory": Field(size(0, _PIB)),
@@ -96,7 +87,7 @@ _STORE = {
         array(table(_HOURS), 32, '[{ when = "mon-sat 08:00-20:00", reserve = { cpu_milli = 1000, memory = "1GiB" } }]')
     ),
 }
-_TABLES = {"tenant": (_TENANT, 64), "job": (document_job.JOB, 256), "rule": (_RULE, 256)}
+_TABLES = {"tenant": (_TENANT, 64), "job": (document_job.JOB, 256), "rule": (document_rule.RULE, 256)}
 _TOP = ["nodes", "store", "tenant", "job", "rule"]
 
 
@@ -123,7 +114,7 @@ def parse(source: str) -> Wanted:
     desired = Desired(
         tenants=[_tenant(values) for values in _rows(raw, "tenant")],
         jobs=[document_job.job(values) for values in jobs],
-        rules=[_rule(values) for values in _rows(raw, "rule")],
+        rules=[document_rule.rule(values) for values in _rows(raw, "rule")],
         store=_store(named("[store]", table(_STORE), raw["store"])) if "store" in raw else None,
     )
     return Wanted(nodes, desired, {values["id"]: values["secrets"] for values in jobs if values.get("secrets")})
@@ -182,15 +173,6 @@ def _budget(values: Mapping[str, Any]) -> Budget:
         network_gib_micro=values.get("network_gib", 0),
     )
     return Budget(credit_micro=values["credit"], prices=prices)
-
-
-def _rule(values: Mapping[str, Any]) -> DeviceRule:
-    return DeviceRule(
-        filter=values["filter"],
-        forward=values.get("forward", True),
-        residency=values.get("residency", RESIDENCY_ANY),
-        priority=values.get("priority", 5),
-    )
 
 
 def _store(values: Mapping[str, Any]) -> StorePolicy:

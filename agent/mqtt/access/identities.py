@@ -53,7 +53,8 @@ class Identities:
                 if wants_certificate(order)
             ]
             if check:
-                await self._ca.check(wishes)
+                if wishes:
+                    await self._ca.check(wishes)
                 return IssuedDevices((), b"", in_force=False)
             ca_der, certificates = await self._certificates(orders, wishes)
             fresh = [order.device for order in orders if wants_generation(order, known.get(order.device))]

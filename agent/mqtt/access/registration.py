@@ -35,8 +35,8 @@ def judge(orders: Sequence[DeviceOrder], known: Mapping[str, Account]) -> None:
 
 
 def is_reserved(device: str) -> bool:
-    """Names of the agent's own users at the broker."""
-    return device.startswith("edge-agent") or device == "store"
+    """Names of the agent's own users at the broker; and `ca`, whose files would be those of the CA."""
+    return device.startswith("edge-agent") or device in ("store", "ca")
 
 
 def registered(order: DeviceOrder, known: Account | None, now_unix_nano: int) -> Account:
