@@ -182,7 +182,7 @@ class JobSpec:
 
 @dataclass(frozen=True, slots=True)
 class MqttView:
-    """A run that is there, with what its spec was granted at the broker. `store`: of a tenant that is the store itself."""
+    """A run that is there, and what it was granted at the broker. `store`: its tenant is the store itself."""
 
     run: str
     tenant: str

@@ -48,6 +48,8 @@ _NANO = 1_000_000_000
 
 # Told of each thing that happened to a run, with its last reading once it is over.
 Post = Callable[[str, Event, Reading | None], None]
+# (run, spec) -> what the run gets beside its own secrets, by name. Raises as Unseal does.
+Grant = Callable[[str, JobSpec], Awaitable[Mapping[str, bytes]]]
 # (tenant, job, its secrets) -> content by name. Raises RefusedError, AwayError, StorageError.
 Unseal = Callable[[str, str, Sequence[Secret]], Awaitable[Mapping[str, bytes]]]
 Order = Action | Hold
@@ -63,6 +65,7 @@ class Actor:
         still_wanted: Callable[[str, str], bool],
         reaches: Reaches,
         unseal: Unseal,
+        grant: Grant,
     ) -> None:
         """`still_wanted(job, run)` says whether a run that waits to be started or held should still be."""
         self._sandbox = sandbox
@@ -71,6 +74,7 @@ class Actor:
         self._still_wanted = still_wanted
         self._reaches = reaches
         self._unseal = unseal
+        self._grant = grant
         self._queue = asyncio.Queue[tuple[str, Order]]()
         self._lanes: dict[str, deque[Order]] = {}
         self._free = asyncio.Semaphore(_AT_ONCE)
@@ -172,7 +176,7 @@ class Actor:
         if not reach.cut:
             reach = self._held.get(run, reach)  # the very same request; what has changed since follows at once
         try:
-            secrets = await self._unseal(spec.tenant, spec.id, spec.secrets)
+            secrets = await self._secrets(run, spec)
         except RefusedError as error:
             self._post(job_id, StartFailed(run, str(error), self._clock.seconds()), None)
             return
@@ -184,6 +188,10 @@ class Actor:
         self._held.pop(run, None)
         self._reaches.given(run, reach)
         self._post_started(job_id, state)
+
+    async def _secrets(self, run: str, spec: JobSpec) -> Mapping[str, bytes]:
+        own = await self._unseal(spec.tenant, spec.id, spec.secrets)
+        return {**own, **await self._grant(run, spec)}
 
     def _post_refused(self, job_id: str, run: str, image: str, error: RefusedError) -> None:
         at = self._clock.seconds()
@@ -202,7 +210,7 @@ class Actor:
                 return
             spec, reach = order.spec, self._reaches.now(order.spec)
             try:
-                secrets = await self._unseal(spec.tenant, spec.id, spec.secrets)
+                secrets = await self._secrets(order.run, spec)
                 await self._sandbox.hold(job_request(order.run, spec, order.image, reach, secrets))
             except (RefusedError, AwayError, StorageError) as error:
                 log.info("no sandbox made ahead", extra={"run": order.run, "error": str(error)})

@@ -108,6 +108,8 @@ def _barred(spec: JobSpec, account: Account, capacity: Capacity) -> Refusal | No
         return Refusal("not-store", f"tenant {tenant.id}: priority store is for the store's own tenants")
     if spec.network is not None and not capacity.network:
         return Refusal("no-network", "runs can't have a network on this box: edge-agent doctor says why")
+    if spec.mqtt and not capacity.mqtt:
+        return Refusal("no-mqtt", "runs can't reach a broker on this box: root's launcher.toml or [mqtt] is against it")
     if broke := budget.exhausted(tenant, spending):
         return Refusal("budget", broke)
     if spent := budget.network_spent(spec, tenant, spending, capacity.month):

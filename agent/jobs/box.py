@@ -25,8 +25,13 @@ def usable(policy: StorePolicy) -> StorePolicy:
     return policy
 
 
-def capacity(host: HostFacts, policy: StorePolicy, wall_nano: int, *, spool_takes: bool) -> Capacity:
-    """Changes with `wall_nano` only from one minute to another; `policy` is a usable one."""
+def capacity(
+    host: HostFacts, policy: StorePolicy, wall_nano: int, *, spool_takes: bool, broker: bool = False
+) -> Capacity:
+    """Changes with `wall_nano` only from one minute to another; `policy` is a usable one.
+
+    `broker`: the agent has to do with one.
+    """
     now = wall_nano / _NANO
     return Capacity(
         cpu_milli=host.cpus * 1000,
@@ -35,6 +40,7 @@ def capacity(host: HostFacts, policy: StorePolicy, wall_nano: int, *, spool_take
         disk_bytes=host.disk_bytes,
         runs=host.max_runs,
         network=host.network,
+        mqtt=host.mqtt and broker,
         reserve=trading.reserve_at(policy, now),
         largest=trading.largest(policy),
         hours=trading.describe(policy, now),

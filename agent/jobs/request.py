@@ -41,6 +41,7 @@ def job_request(run: str, spec: JobSpec, image: str, reach: Reach, secrets: Mapp
         env=spec.env,
         network=_network(spec.network, reach) if spec.network is not None else None,
         check=_check(spec.health) if spec.health is not None else None,
+        mqtt=bool(spec.mqtt),
         secrets={name: base64.b64encode(content).decode() for name, content in secrets.items()},
     )
 

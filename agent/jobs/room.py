@@ -20,6 +20,7 @@ class Capacity:
     disk_bytes: int = 0
     runs: int = 64  # that the launcher's policy allows at once
     network: bool = False  # runs can have a network here
+    mqtt: bool = False  # runs can reach the store's broker here
     reserve: Reserve = field(default_factory=Reserve)  # at this moment
     largest: Reserve = field(default_factory=Reserve)  # at any time of the week
     hours: str = ""  # why `reserve` is what it is, for people

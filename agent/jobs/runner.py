@@ -15,6 +15,7 @@ from agent.jobs.advertise import Advertiser
 from agent.jobs.artifact import Artifacts
 from agent.jobs.book import Actions, Book
 from agent.jobs.checks import Checks
+from agent.jobs.grants import Broker, Grants
 from agent.jobs.job import LIVE, Action, Event, Job, Prepare, StopAsked
 from agent.jobs.loop import Loop, patiently
 from agent.jobs.metering import Reading
@@ -56,6 +57,7 @@ class JobsService:
         unseal: Unseal,
         sign: Sign,
         node_name: str,
+        broker: Broker | None = None,
     ) -> None:
         self._sandbox = sandbox
         self._clock = clock
@@ -71,8 +73,16 @@ class JobsService:
         )
         self._preparer = Preparer(sandbox, images.fetch, clock, self._post)
         self._reaches = Reaches(sandbox, Names(), config.name_refresh_seconds)
+        self._has_broker = broker is not None
+        self._grants = Grants(broker)
         self._actor = Actor(
-            sandbox, clock, self._post, still_wanted=self._still_wanted, reaches=self._reaches, unseal=unseal
+            sandbox,
+            clock,
+            self._post,
+            still_wanted=self._still_wanted,
+            reaches=self._reaches,
+            unseal=unseal,
+            grant=self._grants.secrets,
         )
         self._checks = Checks(sandbox, clock, self._post)
         self._warm = Warm(self._actor.submit)
@@ -100,6 +110,7 @@ class JobsService:
     async def apply(self, desired: Desired) -> None:
         """Make `desired` so, from now on. The caller keeps it on disk and applies it again after each start."""
         self._desired = desired
+        self._grants.know(desired.tenants)
         self._policy = box.usable(desired.store) if desired.store is not None else self._own_policy
         self._loop.post(self._reconcile)
 
@@ -155,6 +166,7 @@ class JobsService:
         """Until `stop`. Jobs are left running: the next start adopts them."""
         snapshot = await patiently(lambda: self._store.open(self._clock.wall_nano()), beat)
         book = self._book = Book(snapshot)
+        self._grants.begin(book.jobs)
         self._loop.post(self._notice_reboot)
         works = {
             "loop": self._loop.run(book, beat),
@@ -187,7 +199,7 @@ class JobsService:
         if self._desired is None or self._host is None:
             return []
         now, takes = self._clock.wall_nano(), self._outbox.spool_takes
-        room = box.capacity(self._host, self._policy, now, spool_takes=takes)
+        room = box.capacity(self._host, self._policy, now, spool_takes=takes, broker=self._has_broker)
         actions: Actions = []
         if book.stirred or room != self._room:
             self._room = room
@@ -260,7 +272,7 @@ class JobsService:
     # --- small ---
 
     def _follow(self, job_id: str, job: Job | None) -> None:
-        for follower in (self._preparer, self._checks, self._reaches, self._warm, self._advertiser):
+        for follower in (self._grants, self._preparer, self._checks, self._reaches, self._warm, self._advertiser):
             follower.follow(job_id, job)
 
     def _perform(self, job_id: str, action: Action) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from agent.mqtt.access import secret as secrets
 from agent.mqtt.access.accounts import Account
 from agent.mqtt.topics import ROOT, is_command_name
 from agent.spec import MqttGrant, MqttView
@@ -51,6 +52,11 @@ class Command:
 def username(run: str) -> str:
     """Also the client id: a run has one connection at a time."""
     return f"job:{run}"
+
+
+def password(secret: bytes, tenant: str, run: str) -> str:
+    """Derived, so that it is the same whenever it is asked for. A run's name may come again, of another tenant."""
+    return secrets.password(secret, "job", f"{tenant}/{username(run)}", 0)
 
 
 def acls(view: MqttView, accounts: Collection[Account]) -> tuple[Acl, ...]:
@@ -104,7 +110,7 @@ def _is_of(grant: MqttGrant, account: Account) -> bool:
 def command(topic: str) -> Command | None:
     """What was left at `topic`, or None when it is no command's."""
     match topic.split("/"):
-        case [root, tenant, ROOT_, device, "cmd", name] if (root, ROOT_) == (TENANTS, ROOT) and is_command_name(name):
+        case [root, tenant, below, device, "cmd", name] if (root, below) == (TENANTS, ROOT) and is_command_name(name):
             return Command(tenant, device, name)
         case _:
             return None

@@ -20,8 +20,8 @@ async def sign(text):
     return b"certificate", b"signature"
 
 
-def jobs_service(config, directory, sandbox, record, *, images=None, unseal=no_secrets, clock=None):
+def jobs_service(config, directory, sandbox, record, *, images=None, unseal=no_secrets, clock=None, broker=None):
     return JobsService(
         config, directory, sandbox, record, clock or system_clock(),
-        images=images or NoImages(), unseal=unseal, sign=sign, node_name="store-7",
+        images=images or NoImages(), unseal=unseal, sign=sign, node_name="store-7", broker=broker,
     )  # fmt: skip

@@ -37,7 +37,17 @@ class FakeSandbox:
 
     def __init__(self, directory: Path, *, cpus: int = 8, memory_bytes: int = 16 << 30, wall_nano: int = 1_000) -> None:
         self.facts = HostFacts(
-            "crun", "1", "v2", True, cpus, memory_bytes, "boot-1", disk_bytes=64 << 30, network=True, idmap=True
+            "crun",
+            "1",
+            "v2",
+            True,
+            cpus,
+            memory_bytes,
+            "boot-1",
+            disk_bytes=64 << 30,
+            network=True,
+            idmap=True,
+            mqtt=True,
         )
         self.stored: dict[str, ImageState] = {}  # an image that isn't here is absent
         self.kept: dict[tuple[str, str], DiskState] = {}

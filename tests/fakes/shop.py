@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from agent.clock import Clock
 from agent.config.schema import JobsConfig
 from agent.errors import AwayError, StorageError
+from agent.jobs.grants import Broker
 from agent.jobs.runner import JobsService
 from agent.model import Event, UsageSample
 from tests.fakes.images import FakeImages
@@ -39,6 +40,8 @@ class Shop:
         self.config = JobsConfig(usage_interval_seconds=3600.0)
         self.spool_full = False
         self.beats = 0
+        self.views = []  # each set of runs that the broker was told of
+        self.broker = Broker(self.views.append, self.login)
 
     async def record(self, bodies):
         if self.spool_full:
@@ -56,10 +59,14 @@ class Shop:
             unseal=self.unseal,
             sign=self.sign,
             node_name="store-7",
+            broker=self.broker,
         )
 
     async def unseal(self, tenant, job, secrets):
         return {secret.name: f"{tenant}/{job}/{secret.name}".encode() for secret in secrets}
+
+    async def login(self, run, spec):
+        return {"mqtt_username": f"job:{run}".encode(), "mqtt_password": b"derived"}
 
     async def sign(self, text):
         if not self.signs:

@@ -36,7 +36,7 @@ FUZZ = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[Hea
 REASONS = {
     "unknown-tenant", "no-memory-controller", "spool-full", "not-store", "no-network", "budget", "network-quota",
     "tenant-jobs", "tenant-cpu", "tenant-memory", "tenant-disk", "tenant-network-rate", "tenant-ports",
-    "tenant-mqtt-topics", "port-taken", "store-disk", "guaranteed-cpu", "guaranteed-memory", "store-cpu",
+    "tenant-mqtt-topics", "no-mqtt", "port-taken", "store-disk", "guaranteed-cpu", "guaranteed-memory", "store-cpu",
     "store-memory", "store-runs",
 }  # fmt: skip
 FIGURES = re.compile(r"asks (\d+), (\d+) of (\d+) taken, (\d+) too many$")
@@ -104,6 +104,7 @@ def boxes(draw: st.DrawFn) -> Capacity:
         disk_bytes=draw(st.sampled_from([0, 1 << 30, 8 << 30, 8 << 30])),
         runs=draw(st.sampled_from([3, 64, 64])),
         network=draw(MOSTLY),
+        mqtt=draw(MOSTLY),
         reserve=one,
         largest=largest,
         month=MONTH,
@@ -181,6 +182,7 @@ def within_all_lines(spec, holders, accounts, box) -> None:
         assert disks <= box.disk_bytes - (0 if spec.priority is Priority.STORE else box.largest.disk_bytes)
         assert sum(one.limits.disk_bytes for one in own) <= quota.disk_bytes
     if spec.mqtt:
+        assert box.mqtt
         assert sum(len(one.mqtt) for one in own) <= quota.mqtt_topics
     if spec.network is not None:
         assert box.network and account.spending.month_bytes < quota.network_bytes_per_month

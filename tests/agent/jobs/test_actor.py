@@ -1,6 +1,7 @@
 """The actor: obeys in order, insists while the launcher is away, and tells exactly what became of a run."""
 
 import asyncio
+import base64
 import threading
 from contextlib import asynccontextmanager
 
@@ -28,7 +29,7 @@ from agent.jobs.reaches import Reaches
 from agent.jobs.request import job_request
 from agent.jobs.warm import Hold
 from agent.sandbox import DiskState, Reach, Usage
-from agent.spec import Egress, Network, Secret
+from agent.spec import Egress, MqttGrant, Network, Secret
 from tests.fakes.jobs import batch, running
 from tests.fakes.sandbox import FakeSandbox
 
@@ -58,6 +59,10 @@ def no_names(name):
     raise OSError("no DNS here")
 
 
+async def grant(run, spec):
+    return {"mqtt_username": f"job:{run}".encode()} if spec.mqtt else {}
+
+
 async def unseal(tenant, job, secrets):
     return {secret.name: b"opened" for secret in secrets}
 
@@ -71,7 +76,8 @@ async def acting(sandbox, wanted=True, resolve=no_names):
     told = Told()
     one = Actor(
         sandbox, CLOCK, told,
-        still_wanted=lambda job_id, run: wanted, reaches=Reaches(sandbox, Names(resolve), 60.0), unseal=unseal,
+        still_wanted=lambda job_id, run: wanted, reaches=Reaches(sandbox, Names(resolve), 60.0),
+        unseal=unseal, grant=grant,
     )  # fmt: skip
     task = asyncio.ensure_future(one.run())
     try:
@@ -280,6 +286,18 @@ async def test_secrets_are_opened_for_the_start_and_kept_by_nobody(sandbox) -> N
         await told.of(Started)
         assert sandbox.runs["b.1.1"].request.secrets == {"key": "b3BlbmVk"}
         assert "b3BlbmVk" not in repr(vars(one)) and "opened" not in repr(vars(one))
+
+
+async def test_a_run_with_grants_has_its_login_beside_its_own_secrets_also_when_made_ahead(sandbox) -> None:
+    spec = batch(secrets=(Secret("key", ()),), mqtt=(MqttGrant("d", channel="t"),))
+    async with acting(sandbox) as (one, _):
+        one.submit("b", Hold("b.1.2", spec, "host"))
+        one.submit("b", StartRun("b.1.1", spec, "host"))
+        await one.settled()
+    for run in ("b.1.1", "b.1.2"):
+        asked = sandbox.runs[run].request
+        assert asked.mqtt and set(asked.secrets) == {"key", "mqtt_username"}
+        assert base64.b64decode(asked.secrets["mqtt_username"]) == f"job:{run}".encode()
 
 
 async def test_secrets_that_cannot_be_opened_fail_the_start_and_say_which(sandbox) -> None:

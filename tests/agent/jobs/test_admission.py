@@ -1,5 +1,7 @@
 """Admission: each limit, named with its figures, and never more admitted than there is."""
 
+from dataclasses import replace
+
 import pytest
 
 from agent.jobs.admission import Account, Admit, Preempt, Refusal, decide, overdrawn
@@ -8,7 +10,7 @@ from agent.jobs.room import Capacity, Holder
 from agent.spec import Budget, Limits, MqttGrant, Network, Priority, Publish, Quota, Reserve, Tenant
 from tests.fakes.jobs import batch
 
-ROOM = Capacity(cpu_milli=1500, memory_bytes=1 << 30, memory_controller=True, disk_bytes=1000, network=True)
+ROOM = Capacity(cpu_milli=1500, memory_bytes=1 << 30, memory_controller=True, disk_bytes=1000, network=True, mqtt=True)
 ACME = {"acme": Account(Tenant("acme", quota=Quota(jobs=2, cpu_milli=1000, memory_bytes=600 << 20)))}
 WIDE = Quota(99, 99_000, 1 << 50, 1 << 50, 10**12, 1 << 50, 99, 99)
 MANY = {
@@ -121,6 +123,13 @@ def test_every_other_quota_is_named_too(quota, asked, reason, said) -> None:
 
 def test_what_a_job_does_not_ask_for_no_quota_refuses() -> None:
     assert decide(asks(), [has(network=NET)], ACME, ROOM) == Admit()
+
+
+def test_where_there_is_no_way_to_a_broker_jobs_with_grants_are_not_admitted() -> None:
+    granted = asks(mqtt=(MqttGrant("d", channel="t"),))
+    assert decide(granted, [], MANY, ROOM) == Admit()
+    assert decide(granted, [], MANY, replace(ROOM, mqtt=False)).reason == "no-mqtt"
+    assert decide(asks(), [], MANY, replace(ROOM, mqtt=False)) == Admit()
 
 
 def test_a_port_is_published_once_on_the_node_for_each_protocol() -> None:

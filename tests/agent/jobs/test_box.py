@@ -1,5 +1,6 @@
 """What the box has: the launcher's facts, less what the store keeps at this hour."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from agent.config.schema import JobsConfig
@@ -19,6 +20,15 @@ def test_everything_the_launcher_says_counts() -> None:
     has = capacity(FACTS, StorePolicy(), at(12), spool_takes=False)
     assert (has.cpu_milli, has.memory_bytes, has.disk_bytes, has.runs) == (4000, 8 << 30, 9 << 30, 200)
     assert has.network and has.memory_controller and not has.spool_takes
+
+
+def test_there_is_a_way_to_the_broker_where_both_the_launcher_and_the_agent_know_one() -> None:
+    ways = [
+        capacity(replace(FACTS, mqtt=launcher), StorePolicy(), at(12), spool_takes=True, broker=agent).mqtt
+        for launcher in (False, True)
+        for agent in (False, True)
+    ]
+    assert ways == [False, False, False, True]
 
 
 def test_the_reserve_is_that_of_the_stores_own_hour() -> None:

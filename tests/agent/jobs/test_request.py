@@ -10,7 +10,7 @@ from agent.jobs.request import MAX_DESTINATIONS, job_request, names, reach
 from agent.launcher.protocol import to_json
 from agent.launcher.request import parse_job
 from agent.sandbox import Destination, Reach
-from agent.spec import Egress, HealthCheck, Limits, Network, Publish
+from agent.spec import Egress, HealthCheck, Limits, MqttGrant, Network, Publish
 from tests.fakes.jobs import batch, service
 
 HEX = "sha256:" + "a" * 64
@@ -45,6 +45,12 @@ def test_everything_of_the_spec_is_asked_for() -> None:
     assert asked.network.reach.hosts == {"dns.example": ("203.0.113.5",)}
     assert asked.check.tcp_port == 80 and asked.check.timeout_seconds == 3
     assert asked.secrets == {"key": "c2VjcmV0"} and "c2VjcmV0" not in repr(asked)
+
+
+def test_a_job_with_grants_asks_for_a_way_to_the_broker() -> None:
+    granted = batch(mqtt=(MqttGrant("d", channel="t"),))
+    assert job_request("b.1.1", granted, "host", Reach(), {}).mqtt
+    assert not job_request("b.1.1", batch(), "host", Reach(), {}).mqtt
 
 
 def test_what_is_asked_for_is_what_the_launcher_takes() -> None:

@@ -1,6 +1,7 @@
 """The jobs service against a launcher that the test plays: what survives, what is told, what is never done twice."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -11,8 +12,8 @@ from agent.jobs.request import job_request
 from agent.jobs.store import JobStore
 from agent.model import JobState
 from agent.sandbox import Reach, Usage
-from agent.spec import Quota
-from tests.fakes.jobs import ON_FAILURE, batch, desired, service
+from agent.spec import MqttGrant, Quota
+from tests.fakes.jobs import ON_FAILURE, ROOMY, batch, desired, service
 from tests.fakes.shop import SECOND, Shop, state, until, view
 
 
@@ -31,6 +32,21 @@ async def test_a_batch_job_runs_to_its_end_and_every_step_is_told(shop):
         await until(lambda: shop.states("b")[-1:] == ["failed"])
     assert shop.states("b") == ["pending", "starting", "running", "failed"]
     assert shop.sandbox.starts() == ["b.1.1"]
+
+
+async def test_grants_are_told_before_the_start_and_taken_back_at_the_end(shop):
+    told_at_start = []
+    shop.sandbox.on_call = lambda op, run: told_at_start.append(shop.views[-1]) if op == "start" else None
+    wanted = desired(batch(mqtt=(MqttGrant("d", channel="t"),)), quota=replace(ROOMY, mqtt_topics=1))
+    async with shop.agent(wanted) as jobs:
+        await until(lambda: state(jobs, "b") is JobState.RUNNING)
+        assert [view.run for view in told_at_start[0]] == ["b.1.1"]
+        assert shop.sandbox.runs["b.1.1"].request.mqtt
+    async with shop.agent(wanted) as jobs:  # another agent: the same set, at once, and none in between without it
+        await until(lambda: state(jobs, "b") is JobState.RUNNING)
+        assert [len(views) for views in shop.views] == [0, 1, 1]
+        shop.sandbox.end("b.1.1", 0)
+        await until(lambda: shop.views[-1] == frozenset())
 
 
 async def test_applying_again_changes_nothing(shop):
