@@ -5,6 +5,7 @@ here before anything is done with it. Metric batches have rules between their fi
 """
 
 import re
+from functools import cache
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -46,6 +47,10 @@ _SIZE = {
     "DeviceMessage.payload": (0, 128 * KIB),
     "DeviceMessage.content_type": (0, 128),
     "DeviceMessage.correlation_data": (0, 64),
+    "DeviceMessage.idempotency_key": (0, 128),
+    "DeviceValue.name": (0, 128),
+    "DeviceValue.unit": (0, 32),
+    "DeviceValue.text": (0, 512),
     "UserProperty.key": (0, 128),
     "UserProperty.value": (0, 512),
     "LogChunk.data": (0, 64 * KIB),
@@ -61,6 +66,7 @@ _SIZE = {
     "SealedSecret.ciphertext": (16, 16 * KIB),
     "Secret.digest": (0, 32),
     "DeviceRule.filter": (1, 512),
+    "DeadBand.field": (0, 128),
     "MqttGrant.channel": (0, 256),
     "CallNodeRequest.payload": (0, 128 * KIB),
     "CallNodeRequest.method": (1, 64),
@@ -72,6 +78,7 @@ _COUNT = {
     "Batch.records": (1, 1000),
     "Event.attributes": (0, 16),
     "DeviceMessage.user_properties": (0, 16),
+    "DeviceMessage.values": (0, 64),
     "Desired.tenants": (0, 64),
     "Desired.jobs": (0, 256),
     "Desired.rules": (0, 256),
@@ -81,6 +88,7 @@ _COUNT = {
     "JobSpec.secrets": (0, 16),
     "JobSpec.mqtt": (0, 32),
     "MqttGrant.commands": (0, 16),
+    "DeviceRule.redact": (0, 16),
     "Secret.sealed": (1, 16),
     "Network.egress": (0, 64),
     "Network.publish": (0, 16),
@@ -160,6 +168,11 @@ _NUMBER = {
     "RestartPolicy.backoff_max_seconds": (0, 86_400),
     "DeviceRule.residency": (0, 2),
     "DeviceRule.priority": (0, 9),
+    "DeviceRule.max_per_minute": (0, 60_000),
+    "DeviceRule.sample_every": (0, 1_000_000),
+    "DeviceRule.latest_seconds": (0, 86_400),
+    "DeviceRule.batch_seconds": (0, 86_400),
+    "DeviceRule.max_payload_bytes": (0, 128 * KIB),
     "CreateTokenRequest.ttl_seconds": (60, 604_800),
     "QueryMetricsRequest.limit": (0, 10_000),
     "QueryRecordsRequest.record_class": (1, 6),
@@ -215,8 +228,7 @@ _REQUIRED = {
 
 def violation(message: Message, path: str = "") -> str | None:
     """The first broken bound in `message` and below, None if all hold: "records[3].device.topic: 1..512 bytes"."""
-    for field in message.DESCRIPTOR.fields:
-        name = f"{message.DESCRIPTOR.name}.{field.name}"
+    for field, name in _bounded(message.DESCRIPTOR):
         here = f"{path}.{field.name}" if path else field.name
         found = _broken(message, field, name)
         if found:
@@ -226,6 +238,24 @@ def violation(message: Message, path: str = "") -> str | None:
             if found:
                 return found
     return None
+
+
+def size(name: str) -> tuple[int, int]:
+    """The fewest and the most bytes of a field, for checks by hand: "DeviceMessage.topic"."""
+    return _SIZE[name]
+
+
+def count(name: str) -> tuple[int, int]:
+    """The fewest and the most members of a repeated field."""
+    return _COUNT[name]
+
+
+@cache
+def _bounded(descriptor: Any) -> list[tuple[Any, str]]:
+    """The fields that have a row in a table, or messages below, with the names of their rows."""
+    tables = (_SIZE, _COUNT, _NUMBER, _PATTERN, _MEMBER, _REQUIRED)
+    named = [(field, f"{descriptor.name}.{field.name}") for field in descriptor.fields]
+    return [(field, name) for field, name in named if field.message_type or any(name in table for table in tables)]
 
 
 def _broken(message: Message, field: Any, name: str) -> str | None:

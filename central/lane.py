@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from central.calls import Calls
 from central.names import NodeName
 from central.refusal import RefusedError, refused
-from storeedge.v1.control_pb2 import CentralFrame, Drain
+from storeedge.v1.control_pb2 import Batch, CentralFrame, Drain
 from storeedge.v1.types_pb2 import LANE_CONTROL, Lane
 
 _QUEUE = 256  # frames that wait to be written
+_BATCHES = 8  # that wait to be stored, of at most 256 KiB each; then the node is not read
 
 
 @dataclass
@@ -29,6 +30,7 @@ class OpenLane:
     applied_revision: int
     spool_records: int = 0
     outbound: "asyncio.Queue[CentralFrame | None]" = field(default_factory=lambda: asyncio.Queue(_QUEUE))
+    batches: "asyncio.Queue[Batch]" = field(default_factory=lambda: asyncio.Queue(_BATCHES))
     calls: Calls = field(init=False)
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from central.peer import Peer
 from central.refusal import RefusedError, check, refused
 from central.store import nodes, records
 from central.store.database import Database
+from central.store.keys import Keys
 from central.store.nodes import NodeRow
 from storeedge.v1.control_pb2 import Ack, AgentFrame, Batch, CentralFrame, Heartbeat, Hello, Welcome
 from storeedge.v1.desired_pb2 import Desired
@@ -40,6 +41,7 @@ class Sessions:
         self._register = register
         self._wall_nano = wall_nano
         self._heartbeat_seconds = heartbeat_seconds
+        self._keys = Keys()
 
     async def serve(self, peer: Peer, node: NodeRow, hello: Hello, context: Context) -> None:
         """Until the node leaves. Raises RefusedError when the session ends otherwise."""
@@ -52,6 +54,7 @@ class Sessions:
                 async with asyncio.TaskGroup() as tasks:
                     loops = [
                         tasks.create_task(self._read(lane, context)),
+                        tasks.create_task(self._store(lane)),
                         tasks.create_task(_write(lane, context)),
                         tasks.create_task(self._watch(lane, peer)),
                     ]
@@ -117,11 +120,30 @@ class Sessions:
                 lane.last_frame = asyncio.get_running_loop().time()
                 lane.last_seen = self._wall_nano()
                 await self._on_frame(lane, frame)
+            await lane.batches.join()
             lane.end(None)
         except RefusedError as refusal:
             lane.end(refusal)
         except DecodeError:
             lane.end(refused("BAD_REQUEST", "frame: is no AgentFrame"))
+
+    async def _store(self, lane: OpenLane) -> None:
+        """On disk first, then acknowledged. What came while one transaction ran is stored by the next, in one."""
+        try:
+            while True:
+                waiting = [await lane.batches.get()]
+                while not lane.batches.empty():
+                    waiting.append(lane.batches.get_nowait())
+                work = partial(_keep, lane=lane, waiting=waiting, now=self._wall_nano(), keys=self._keys)
+                held, refusal = await self._database.run(work)
+                for record_class, seq in held.items():
+                    await lane.send(CentralFrame(ack=Ack(record_class=record_class, seq=seq)))
+                if refusal is not None:
+                    raise refusal
+                for _ in waiting:
+                    lane.batches.task_done()
+        except RefusedError as refusal:
+            lane.end(refusal)
         except sqlite3.Error:
             log.exception("can't store")
             lane.end(refused("STORAGE", "central can't store records now"))
@@ -132,7 +154,9 @@ class Sessions:
             raise refused("BAD_REQUEST", f"frame: at most {bounds.MAX_FRAME_BYTES} bytes, not {frame.ByteSize()}")
         match frame.WhichOneof("frame"):
             case "batch" if lane.lane == LANE_BULK:
-                await self._on_batch(lane, frame.batch)
+                if broken := batches.violation(frame.batch):
+                    raise refused("BAD_REQUEST", broken)
+                await lane.batches.put(frame.batch)
             case "heartbeat" if lane.lane == LANE_CONTROL:
                 _on_heartbeat(lane, frame.heartbeat)
             case "call_reply" if lane.lane == LANE_CONTROL:
@@ -140,15 +164,6 @@ class Sessions:
                 lane.calls.on_reply(frame.call_reply)
             case kind:
                 raise refused("BAD_REQUEST", f"frame: {kind or 'nothing'} has no place on the {_word(lane)} lane now")
-
-    async def _on_batch(self, lane: OpenLane, batch: Batch) -> None:
-        """On disk first, then acknowledged."""
-        broken = batches.violation(batch)
-        if broken:
-            raise refused("BAD_REQUEST", broken)
-        work = partial(records.store, node=lane.node_id, epoch=lane.epoch, batch=batch, now=self._wall_nano())
-        held = await self._database.run(work)
-        await lane.send(CentralFrame(ack=Ack(record_class=batch.record_class, seq=held)))
 
     async def _watch(self, lane: OpenLane, peer: Peer) -> None:
         """End the session when heartbeats stay away or the certificate expires: TLS looks at it only once."""
@@ -197,6 +212,19 @@ def _on_heartbeat(lane: OpenLane, heartbeat: Heartbeat) -> None:
     check(heartbeat, "heartbeat")
     lane.applied_revision = heartbeat.desired_revision
     lane.spool_records = heartbeat.spool_records
+
+
+def _keep(
+    db: sqlite3.Connection, lane: OpenLane, waiting: Sequence[Batch], now: int, keys: Keys
+) -> tuple[dict[RecordClass, int], RefusedError | None]:
+    """What is held of each class now, and the refusal of the batch that could not be taken: those before it are kept."""
+    held: dict[RecordClass, int] = {}
+    for batch in waiting:
+        try:
+            held[batch.record_class] = records.store(db, lane.node_id, lane.epoch, batch, now, keys)
+        except RefusedError as refusal:
+            return held, refusal
+    return held, None
 
 
 def _note_seen(db: sqlite3.Connection, lane: OpenLane) -> None:

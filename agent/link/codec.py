@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from google.rpc import error_details_pb2, status_pb2
 
+from agent.link import device
+from agent.link.varint import varint
 from agent.model import (
     AuditEntry,
     Body,
@@ -17,33 +19,41 @@ from agent.model import (
     UsageSample,
     UsageSeal,
 )
-from agent.spool.record import Entry
-from storeedge.v1 import control_pb2, record_pb2
+from agent.spool.record import Draft, Entry
+from storeedge.v1 import record_pb2
 
 MAX_FRAME_BYTES = 256 * 1024
 
 
+_CLASS: dict[type[Body], RecordClass] = {
+    AuditEntry: RecordClass.AUDIT,
+    UsageSample: RecordClass.USAGE,
+    UsageSeal: RecordClass.USAGE,
+    Event: RecordClass.EVENT,
+    DeviceMessage: RecordClass.DEVICE,
+    MetricBatch: RecordClass.TELEMETRY,
+    LogChunk: RecordClass.LOG,
+}
+
+
 def class_of(body: Body) -> RecordClass:
-    match body:
-        case AuditEntry():
-            return RecordClass.AUDIT
-        case UsageSample() | UsageSeal():
-            return RecordClass.USAGE
-        case Event():
-            return RecordClass.EVENT
-        case DeviceMessage():
-            return RecordClass.DEVICE
-        case MetricBatch():
-            return RecordClass.TELEMETRY
-        case LogChunk():
-            return RecordClass.LOG
-        case Gap():
-            return body.record_class
+    return body.record_class if isinstance(body, Gap) else _CLASS[type(body)]
 
 
 def encode_record(stamp: Stamp, body: Body) -> bytes:
     """A storeedge.v1.Record, serialised: what lies in the spool and goes up as it is."""
     return _record(stamp, body).SerializeToString()
+
+
+def drafts(stamp: Stamp, bodies: Sequence[Body]) -> list[Draft]:
+    """`bodies`, all of one moment, as the spool takes them."""
+    begin = device.beginning(stamp)
+    return [
+        Draft(RecordClass.DEVICE, device.encode(begin, body), body.priority, body.expires_unix_nano)
+        if isinstance(body, DeviceMessage)
+        else Draft(class_of(body), encode_record(stamp, body))
+        for body in bodies
+    ]
 
 
 def _record(stamp: Stamp, body: Body) -> record_pb2.Record:
@@ -60,7 +70,7 @@ def _record(stamp: Stamp, body: Body) -> record_pb2.Record:
         case UsageSeal():
             record.seal.CopyFrom(_seal(body))
         case DeviceMessage():
-            record.device.CopyFrom(_device(body))
+            record.MergeFromString(device.encode(b"", body))
         case MetricBatch():
             record.metrics.CopyFrom(_metrics(body))
         case LogChunk():
@@ -131,21 +141,6 @@ def _event(body: Event) -> record_pb2.Event:
     )
 
 
-def _device(body: DeviceMessage) -> record_pb2.DeviceMessage:
-    return record_pb2.DeviceMessage(
-        device=body.device,
-        topic=body.topic,
-        payload=body.payload,
-        qos=body.qos,
-        retained=body.retained,
-        content_type=body.content_type,
-        user_properties=[record_pb2.UserProperty(key=k, value=v) for k, v in body.user_properties],
-        correlation_data=body.correlation_data,
-        packet_id=body.packet_id,
-        redelivered=body.redelivered,
-    )
-
-
 def _metrics(body: MetricBatch) -> record_pb2.MetricBatch:
     return record_pb2.MetricBatch(
         start_unix_nano=body.start_unix_nano,
@@ -192,23 +187,33 @@ def wire_class(record_class: RecordClass) -> str:
     return f"RECORD_CLASS_{record_class.name}"
 
 
-def batch(record_class: RecordClass, entries: Sequence[Entry], stamp: Stamp) -> control_pb2.Batch:
-    """Neighbouring entries as one Batch; a gap entry becomes a Gap record stamped `stamp`."""
-    message = control_pb2.Batch(record_class=wire_class(record_class), first_seq=entries[0].seq)
-    for entry in entries:
-        if entry.gap_first is None:
-            message.records.add().MergeFromString(entry.payload)
-        else:
-            count = entry.seq - entry.gap_first + 1
-            gap = Gap(record_class, entry.gap_first, entry.seq, count, "spool full")
-            message.records.add().CopyFrom(_record(stamp, gap))
-    return message
+def batch(record_class: RecordClass, entries: Sequence[Entry], stamp: Stamp) -> bytes:
+    """Neighbouring entries as an AgentFrame with a Batch, serialised; a gap entry becomes a Gap stamped `stamp`."""
+    records = [
+        entry.payload
+        if entry.gap_first is None
+        else encode_record(
+            stamp, Gap(record_class, entry.gap_first, entry.seq, entry.seq - entry.gap_first + 1, entry.reason)
+        )
+        for entry in entries
+    ]
+    return _frame(record_class, entries[0].seq, records)
 
 
-def forgotten(record_class: RecordClass, first_seq: int, last_seq: int, stamp: Stamp) -> control_pb2.Batch:
+def forgotten(record_class: RecordClass, first_seq: int, last_seq: int, stamp: Stamp) -> bytes:
     """What central acknowledged once and no longer holds (restored from a backup): only a gap can say so."""
     gap = Gap(record_class, first_seq, last_seq, last_seq - first_seq + 1, "acknowledged before, no longer held")
-    return control_pb2.Batch(record_class=wire_class(record_class), first_seq=last_seq, records=[_record(stamp, gap)])
+    return _frame(record_class, last_seq, [encode_record(stamp, gap)])
+
+
+def _frame(record_class: RecordClass, first_seq: int, records: Sequence[bytes]) -> bytes:
+    """What AgentFrame(batch=Batch(...)).SerializeToString() gives, without a message made of each record."""
+    body = b"".join([part for record in records for part in (_RECORDS, varint(len(record)), record)])
+    head = b"".join((b"\x08", varint(record_class), b"\x10", varint(first_seq)))
+    return b"".join((b"\x12", varint(len(head) + len(body)), head, body))
+
+
+_RECORDS = b"\x1a"  # Batch.records
 
 
 def status(reason: str, code: int, message: str) -> status_pb2.Status:

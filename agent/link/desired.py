@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 
 from agent.link.desired_job import TENANT, job
+from agent.link.desired_rule import rule
 from agent.link.field import bounded, check, unique
 from agent.spec import (
     Budget,
     Desired,
-    DeviceRule,
     JobSpec,
     Prices,
     Quota,
     Reserve,
-    Residency,
     StorePolicy,
     Tenant,
     TradingHours,
@@ -32,10 +31,10 @@ def decode(message: desired_pb2.Desired) -> Desired:
     check(len(message.rules) <= 256, "rules", "at most 256")
     tenants = tuple(_tenant(each) for each in message.tenants)
     jobs = tuple(job(each) for each in message.jobs)
-    rules = tuple(_rule(each) for each in message.rules)
+    rules = tuple(rule(each) for each in message.rules)
     unique((tenant.id for tenant in tenants), "tenants: id")
     unique((each.id for each in jobs), "jobs: id")
-    unique((rule.filter for rule in rules), "rules: filter")  # the second would never be looked at
+    unique((each.filter for each in rules), "rules: filter")  # the second would never be looked at
     _check_ports(jobs)
     store = _store(message.store) if message.HasField("store") else None
     return Desired(message.revision, tenants, jobs, rules, store)
@@ -82,13 +81,6 @@ def _budget(at: str, message: desired_pb2.Budget) -> Budget:
     for name in Prices.__dataclass_fields__:
         bounded(getattr(prices, name), 0, _SIGNED, f"{at}.budget.prices.{name}")
     return Budget(bounded(message.credit_micro, 0, _SIGNED, f"{at}.budget.credit_micro"), prices)
-
-
-def _rule(message: desired_pb2.DeviceRule) -> DeviceRule:
-    check(1 <= len(message.filter.encode()) <= 512, "rule.filter", "1..512 bytes")
-    bounded(message.priority, 0, 9, f"rule {message.filter!r}.priority")
-    residency = Residency.STORE if message.residency == desired_pb2.RESIDENCY_STORE else Residency.ANY
-    return DeviceRule(message.filter, message.forward, residency, message.priority)
 
 
 def _store(message: desired_pb2.StorePolicy) -> StorePolicy:

@@ -11,9 +11,10 @@ from google.rpc import error_details_pb2, status_pb2
 
 from agent.errors import AwayError
 from agent.link.codec import MAX_FRAME_BYTES
-from storeedge.v1 import control_pb2, control_pb2_grpc
+from storeedge.v1 import control_pb2
 
-Call = grpc.aio.StreamStreamCall[control_pb2.AgentFrame, control_pb2.CentralFrame]
+Frame = control_pb2.AgentFrame | bytes  # bytes are an AgentFrame that is serialised already
+Call = grpc.aio.StreamStreamCall[Frame, control_pb2.CentralFrame]
 
 # Frames that wait to be written; then whoever sends waits.
 _QUEUE = 8
@@ -26,14 +27,15 @@ class Lane:
 
     def __init__(self, call: Call, welcome: control_pb2.Welcome) -> None:
         self._call = call
-        self._outbound: asyncio.Queue[control_pb2.AgentFrame] = asyncio.Queue(_QUEUE)
+        self._outbound: asyncio.Queue[bytes] = asyncio.Queue(_QUEUE)
         self.welcome = welcome
 
-    async def send(self, frame: control_pb2.AgentFrame) -> None:
+    async def send(self, frame: Frame) -> None:
         """Queue a frame, waiting for room. May be cancelled: only `write` touches the stream."""
-        if frame.ByteSize() > MAX_FRAME_BYTES:
-            raise AssertionError(f"frame {frame.WhichOneof('frame')} of {frame.ByteSize()} bytes is over the bound")
-        await self._outbound.put(frame)
+        data = _serialised(frame)
+        if len(data) > MAX_FRAME_BYTES:
+            raise AssertionError(f"a frame of {len(data)} bytes is over the bound: {data[:64]!r}")
+        await self._outbound.put(data)
 
     async def write(self) -> None:
         """Put queued frames on the stream, one at a time, until the lane ends.
@@ -70,7 +72,11 @@ class Lane:
 
 async def open_lane(channel: grpc.aio.Channel, hello: control_pb2.Hello, *, timeout_seconds: float) -> Lane:
     """Raises AwayError when central doesn't answer with Welcome in time, or refuses."""
-    call: Call = control_pb2_grpc.ControlStub(channel).Session()
+    call: Call = channel.stream_stream(
+        "/storeedge.v1.Control/Session",
+        request_serializer=_serialised,
+        response_deserializer=control_pb2.CentralFrame.FromString,
+    )()
     try:
         async with asyncio.timeout(timeout_seconds):
             await call.write(control_pb2.AgentFrame(hello=hello))
@@ -90,6 +96,10 @@ async def open_lane(channel: grpc.aio.Channel, hello: control_pb2.Hello, *, time
         call.cancel()
         raise AwayError(f"central began with {first.WhichOneof('frame')} instead of welcome")
     return Lane(call, first.welcome)
+
+
+def _serialised(frame: Frame) -> bytes:
+    return frame if isinstance(frame, bytes) else frame.SerializeToString()
 
 
 def _parsed(frame: object) -> control_pb2.CentralFrame:

@@ -14,7 +14,6 @@ from agent.link import codec
 from agent.link.session import Lane
 from agent.model import RecordClass
 from agent.spool.spool import Spool
-from storeedge.v1 import control_pb2
 
 # Bounds of Welcome.window_bytes. `_resume` sends up to a few hundred bytes before acks are read: a window of less than
 # that would wait for itself.
@@ -62,7 +61,7 @@ class Uplink:
                 await self._spool.grown()
 
     async def _send_next(self, record_class: RecordClass) -> bool:
-        if self._sent[record_class] + 1 >= self._spool.view().classes[record_class - 1].next_seq:
+        if self._sent[record_class] + 1 >= self._spool.next_seq(record_class):
             return False
         entries = await self._spool.read(
             record_class,
@@ -76,8 +75,8 @@ class Uplink:
         await self._send(record_class, batch, entries[-1].seq)
         return True
 
-    async def _send(self, record_class: RecordClass, batch: control_pb2.Batch, last_seq: int) -> None:
-        size = batch.ByteSize()
+    async def _send(self, record_class: RecordClass, batch: bytes, last_seq: int) -> None:
+        size = len(batch)
         # One batch may always be on its way, also when it alone is larger than a small window.
         while self._in_flight_bytes and self._in_flight_bytes + size > self._window_bytes:
             self._acked.clear()
@@ -86,17 +85,17 @@ class Uplink:
         self._sent[record_class] = last_seq
         self._in_flight_bytes += size
         self._unacked[record_class].append((last_seq, size))
-        await self._lane.send(control_pb2.AgentFrame(batch=batch))
+        await self._lane.send(batch)
 
     async def _receive(self) -> None:
         async for frame in self._lane.frames():
             # A class that this agent doesn't know is none that it sent; the wire is additive.
             if frame.WhichOneof("frame") == "ack" and frame.ack.record_class in self._unacked:
-                await self._on_ack(RecordClass(frame.ack.record_class), frame.ack.seq)
+                self._on_ack(RecordClass(frame.ack.record_class), frame.ack.seq)
 
-    async def _on_ack(self, record_class: RecordClass, seq: int) -> None:
+    def _on_ack(self, record_class: RecordClass, seq: int) -> None:
         waiting = self._unacked[record_class]
         while waiting and waiting[0][0] <= seq:
             self._in_flight_bytes -= waiting.popleft()[1]
         self._acked.set()
-        await self._spool.ack(record_class, min(seq, self._sent[record_class]))
+        self._spool.acknowledge(record_class, min(seq, self._sent[record_class]))

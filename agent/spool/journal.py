@@ -2,20 +2,48 @@
 
 A commit is an fsync of the WAL (https://sqlite.org/pragma.html#pragma_synchronous): what `append` returned from
 survives a power cut. Dropped records leave a gap row in place of the last of them, so the order stays gapless.
+
+A record that expired while it waited stays on disk until it is read: then it is told as a gap. Its time is counted by
+CLOCK_BOOTTIME, which nobody sets, as long as the boot lasts that recorded it; over a reboot only the wall clock is left.
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 
+from agent.clock import Clock
 from agent.errors import CorruptError, StorageError
 from agent.model import RecordClass
 from agent.spool import retention
-from agent.spool.record import GAP_BYTES, ROW_OVERHEAD_BYTES, Draft, Entry, Run, row_id, runs, seq_of
+from agent.spool.record import (
+    EXPIRED,
+    FULL,
+    GAP_BYTES,
+    ROW_OVERHEAD_BYTES,
+    Draft,
+    Entry,
+    Run,
+    row_id,
+    runs,
+    seq_of,
+)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+# Rows of one INSERT. Each statement gives the interpreter's lock away and takes it back: with one for each row the
+# thread and the loop hinder each other at every row.
+_ROWS = 100
+_INSERT = "INSERT INTO record (id, priority, payload, expires, lapses) VALUES "
+_INSERT_MANY = _INSERT + ", ".join(["(?, ?, ?, ?, ?)"] * _ROWS)
+_INSERT_ONE = _INSERT + "(?, ?, ?, ?, ?)"
+
+# WAL pages of 4 KiB before they are copied to the file: a page that was filled and emptied meanwhile is copied once.
+_CHECKPOINT_PAGES = 2000
+_WAL_BYTES = 16 << 20  # what a burst has made longer is cut back to this
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +60,10 @@ class Tally:
 class Journal:
     """Opened by `open_journal`. Methods raise StorageError when the disk refuses; nothing of that call is then kept."""
 
-    def __init__(self, db: sqlite3.Connection, limit_bytes: int) -> None:
+    def __init__(self, db: sqlite3.Connection, limit_bytes: int, clock: Clock) -> None:
         self._db = db
         self._limit_bytes = limit_bytes
+        self._clock = clock
         self.epoch: str = db.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()[0]
         self.tallies = {c: Tally() for c in RecordClass}
         for number, *sums in db.execute("SELECT record_class, next_seq, acked_seq, dropped, records, bytes FROM class"):
@@ -47,17 +76,20 @@ class Journal:
     def close(self) -> None:
         self._db.close()
 
-    def append(self, drafts: Sequence[Draft]) -> None:
-        """Give each draft the next sequence number of its class; all durable on return, or none.
+    def append(self, drafts: Sequence[Draft], acks: Mapping[RecordClass, int] = MappingProxyType({})) -> None:
+        """Forget what `acks` says, and give each draft the next number of its class; all durable on return, or none.
 
         Raises StorageError when there is no room even after dropping what may be dropped.
         """
         with self._transaction() as tallies:
+            for record_class, seq in acks.items():
+                self._forget(tallies, record_class, seq)
             for record_class in RecordClass:
                 mine = [d for d in drafts if d.record_class is record_class]
                 if mine:
-                    self._make_room(tallies, record_class, sum(d.cost_bytes for d in mine))
-                    self._insert(tallies, record_class, mine)
+                    size = sum(map(len, [d.payload for d in mine])) + len(mine) * ROW_OVERHEAD_BYTES
+                    self._make_room(tallies, record_class, size)
+                    self._insert(tallies, record_class, mine, size)
 
     def read(self, record_class: RecordClass, after_seq: int, *, max_records: int, max_bytes: int) -> list[Entry]:
         """The next entries behind `after_seq`, neighbours without a hole between them (gaps count for their range)."""
@@ -65,17 +97,23 @@ class Journal:
         size = 0
         try:
             rows = self._db.execute(
-                "SELECT id, gap_first, payload FROM record WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
+                "SELECT id, gap_first, payload, expires, lapses FROM record WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
                 (row_id(record_class, after_seq), row_id(record_class, 0) + (1 << 56), max_records),
             )
             with closing(rows):
-                for row, gap_first, payload in rows:
-                    seq, cost = seq_of(row), len(payload) or GAP_BYTES
+                for row, gap_first, payload, expires, lapses in rows:
+                    entry = Entry(seq_of(row), payload, gap_first, "" if gap_first is None else FULL)
+                    if expires is not None and self._expired(expires, lapses):
+                        entry = Entry(entry.seq, b"", entry.seq, EXPIRED)
+                        if len(found) == 1 and found[0].reason == EXPIRED:
+                            found[0] = entry._replace(gap_first=found[0].gap_first)
+                            continue
+                    cost = len(entry.payload) or GAP_BYTES
                     # A gap behind others starts a batch of its own: the wire wants consecutive numbers.
-                    hole = bool(found) and (seq if gap_first is None else gap_first) != seq
+                    hole = bool(found) and entry.gap_first not in (None, entry.seq)
                     if found and (hole or size + cost > max_bytes):
                         break
-                    found.append(Entry(seq, payload, gap_first))
+                    found.append(entry)
                     size += cost
         except sqlite3.Error as error:
             raise StorageError(f"spool: {error}") from error
@@ -83,29 +121,46 @@ class Journal:
 
     def ack(self, record_class: RecordClass, seq: int) -> None:
         """Forget everything of the class up to `seq`."""
-        with self._transaction() as tallies:
-            tally = tallies[record_class]
-            seq = min(seq, tally.next_seq - 1)
-            if seq <= tally.acked_seq:
-                return
-            count, size = self._remove(record_class, Run(tally.acked_seq + 1, seq))
-            tallies[record_class] = replace(
-                tally, acked_seq=seq, records=tally.records - count, held_bytes=tally.held_bytes - size
-            )
+        self.append([], {record_class: seq})
+
+    def _expired(self, expires: int, lapses: int | None) -> bool:
+        if lapses is None:
+            return self._clock.wall_nano() >= expires
+        return self._clock.boottime_nano() >= lapses
 
     # --- inside a transaction ------------------------------------------------------------------
 
-    def _insert(self, tallies: dict[RecordClass, Tally], record_class: RecordClass, drafts: list[Draft]) -> None:
+    def _forget(self, tallies: dict[RecordClass, Tally], record_class: RecordClass, seq: int) -> None:
         tally = tallies[record_class]
-        self._db.executemany(
-            "INSERT INTO record (id, priority, payload) VALUES (?, ?, ?)",
-            [(row_id(record_class, tally.next_seq + i), d.priority, d.payload) for i, d in enumerate(drafts)],
+        seq = min(seq, tally.next_seq - 1)
+        if seq <= tally.acked_seq:
+            return
+        count, size = self._remove(record_class, Run(tally.acked_seq + 1, seq))
+        tallies[record_class] = replace(
+            tally, acked_seq=seq, records=tally.records - count, held_bytes=tally.held_bytes - size
         )
+
+    def _insert(
+        self, tallies: dict[RecordClass, Tally], record_class: RecordClass, drafts: list[Draft], size: int
+    ) -> None:
+        tally = tallies[record_class]
+        first, count = row_id(record_class, tally.next_seq), len(drafts)
+        ahead = self._clock.boottime_nano() - self._clock.wall_nano() if any(d.expires_unix_nano for d in drafts) else 0
+        rows = [
+            (row, d.priority, d.payload, d.expires_unix_nano, d.expires_unix_nano + ahead)
+            if d.expires_unix_nano
+            else (row, d.priority, d.payload, None, None)
+            for row, d in enumerate(drafts, first)
+        ]
+        whole = count - count % _ROWS
+        for begin in range(0, whole, _ROWS):
+            self._db.execute(_INSERT_MANY, list(chain.from_iterable(rows[begin : begin + _ROWS])))
+        self._db.executemany(_INSERT_ONE, rows[whole:])
         tallies[record_class] = replace(
             tally,
-            next_seq=tally.next_seq + len(drafts),
-            records=tally.records + len(drafts),
-            held_bytes=tally.held_bytes + sum(d.cost_bytes for d in drafts),
+            next_seq=tally.next_seq + count,
+            records=tally.records + count,
+            held_bytes=tally.held_bytes + size,
         )
 
     def _make_room(self, tallies: dict[RecordClass, Tally], record_class: RecordClass, need_bytes: int) -> None:
@@ -126,8 +181,8 @@ class Journal:
         low, high = row_id(record_class, 0), row_id(record_class, 0) + (1 << 56)
         rows = self._db.execute(
             "SELECT id, length(payload) FROM record WHERE id > ? AND id < ? AND gap_first IS NULL"
-            " ORDER BY priority, id",
-            (low, high),
+            " ORDER BY expires IS NULL OR coalesce(lapses > ?, expires > ?), priority, id",  # what has expired first
+            (low, high, self._clock.boottime_nano(), self._clock.wall_nano()),
         )
         chosen: list[int] = []
         with closing(rows):
@@ -229,8 +284,8 @@ class _Transaction:
             self._db.execute("ROLLBACK")
 
 
-def open_journal(path: Path, *, limit_bytes: int, epoch: str) -> Journal:
-    """The journal at `path`; a new one gets `epoch`.
+def open_journal(path: Path, *, limit_bytes: int, epoch: str, clock: Clock) -> Journal:
+    """The journal at `path`; a new one gets `epoch`, one of an older schema is brought to this one.
 
     Raises CorruptError when the file is no spool of ours (the caller sets it aside), StorageError when the disk
     refuses.
@@ -243,21 +298,48 @@ def open_journal(path: Path, *, limit_bytes: int, epoch: str) -> Journal:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA cache_size = -512")  # KiB: the spool is written once and read once
+        db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        db.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
         version: int = db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            script = Path(__file__).with_name("schema.sql").read_text()
-            db.executescript("BEGIN;" + script)
-            db.execute("INSERT INTO meta VALUES ('epoch', ?)", (epoch,))
-            db.execute("COMMIT")
-        elif version != SCHEMA_VERSION:
+        if version > SCHEMA_VERSION:
             db.close()
             raise StorageError(
                 f"{path}: schema {version} is newer than this agent's {SCHEMA_VERSION}; upgrade the agent"
             )
-        return Journal(db, limit_bytes)
+        if version == 0:
+            db.executescript("BEGIN;" + Path(__file__).with_name("schema.sql").read_text())
+            db.execute("INSERT INTO meta VALUES ('epoch', ?)", (epoch,))
+            db.execute("COMMIT")
+        elif version == 1:
+            db.executescript(f"BEGIN IMMEDIATE; {_FROM_1} COMMIT;")
+        _enter_boot(db, clock.boot_id)
+        return Journal(db, limit_bytes, clock)
     except sqlite3.OperationalError as error:
         db.close()
         raise StorageError(f"{path}: {error}") from error
     except (sqlite3.DatabaseError, TypeError) as error:
         db.close()
         raise CorruptError(f"{path}: {error}") from error
+
+
+# Columns are added without touching a row; an index on what expires costs nothing for what doesn't.
+_FROM_1 = """
+ALTER TABLE record ADD COLUMN expires INTEGER;
+ALTER TABLE record ADD COLUMN lapses INTEGER;
+CREATE INDEX record_expires ON record (expires) WHERE expires IS NOT NULL;
+PRAGMA user_version = 2;
+"""
+
+
+def _enter_boot(db: sqlite3.Connection, boot_id: str) -> None:
+    """In a new boot CLOCK_BOOTTIME has begun again: what was appended before is judged by the wall clock."""
+    if db.execute("SELECT 1 FROM meta WHERE key = 'boot' AND value = ?", (boot_id,)).fetchone():
+        return
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("UPDATE record SET lapses = NULL WHERE expires IS NOT NULL")
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('boot', ?)", (boot_id,))
+        db.execute("COMMIT")
+    except sqlite3.OperationalError:  # a full disk: nothing expires early, and the agent starts
+        if db.in_transaction:
+            db.execute("ROLLBACK")

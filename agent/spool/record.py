@@ -1,6 +1,7 @@
 """What lies in the spool, and how much of it. Pure."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from agent.model import RecordClass
 
@@ -10,6 +11,10 @@ ROW_OVERHEAD_BYTES = 40
 
 # What a gap becomes on the wire, at most: three numbers of 10 bytes, the boot's name, two times, the reason.
 GAP_BYTES = 160
+
+# Why a number has no record.
+FULL = "spool full"
+EXPIRED = "expired"
 
 # A row's key is one integer: class in the top byte, sequence number below. Ranges of a class are ranges of keys.
 _SEQ_BITS = 56
@@ -24,26 +29,29 @@ def seq_of(row: int) -> int:
     return row & MAX_SEQ
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A record on its way in. `priority` 0..9, higher is kept longer."""
+class Draft(NamedTuple):
+    """A record on its way in. `priority` 0..9, higher is kept longer. `expires_unix_nano` 0 = never.
+
+    A tuple, as Entry is: one is made for every message, in a third of the time of a frozen dataclass.
+    """
 
     record_class: RecordClass
     payload: bytes
     priority: int = 5
+    expires_unix_nano: int = 0
 
     @property
     def cost_bytes(self) -> int:
         return len(self.payload) + ROW_OVERHEAD_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A record in the spool. With `gap_first` it stands for the dropped records gap_first..seq, and has no payload."""
+class Entry(NamedTuple):
+    """A record in the spool. With `gap_first` it stands for gap_first..seq, missing for `reason`, and has no payload."""
 
     seq: int
     payload: bytes
     gap_first: int | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

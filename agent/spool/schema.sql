@@ -1,4 +1,4 @@
--- Spool, schema 1. One table of rows keyed by (class << 56 | seq); sums are kept with the rows they sum.
+-- Spool, schema 2. One table of rows keyed by (class << 56 | seq); sums are kept with the rows they sum.
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -17,7 +17,11 @@ CREATE TABLE record (
     id INTEGER PRIMARY KEY,
     priority INTEGER NOT NULL,
     gap_first INTEGER,
-    payload BLOB NOT NULL
+    payload BLOB NOT NULL,
+    expires INTEGER,      -- wall clock, ns since 1970; NULL = never
+    lapses INTEGER        -- the same as CLOCK_BOOTTIME of the boot it was appended in, ns
 );
 
-PRAGMA user_version = 1;
+CREATE INDEX record_expires ON record (expires) WHERE expires IS NOT NULL;
+
+PRAGMA user_version = 2;

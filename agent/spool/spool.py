@@ -1,7 +1,8 @@
 """The spool as the loop sees it: one thread owns the journal, and commits in groups.
 
-Whatever asks while a commit runs is committed together next: one fsync for all. That is the whole throughput
-(2,700 records/s one by one, 180,000 at 100 a commit, measured on the development machine).
+Whatever asks while a commit runs is committed together next: one fsync for all, also for what central has and may be
+forgotten. That is the whole throughput (2,700 records/s one by one, 180,000 at 100 a commit, measured on the development
+machine).
 """
 
 import asyncio
@@ -10,23 +11,34 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar
 
+from agent.clock import Clock
 from agent.errors import CorruptError, StorageError
 from agent.model import RecordClass, SpoolClassView, SpoolView
 from agent.spool.journal import Journal, open_journal
 from agent.spool.record import Draft, Entry
+from agent.spool.tail import Tail
 
 T = TypeVar("T")
 
 # Records committed together at most: bounds how long one commit holds the others up.
 _GROUP = 2000
+# An acknowledgement waits this long for an append whose commit it can share. Lost in a crash it does no harm: central
+# says at the next session what it holds.
+_ACK_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class _Append:
     drafts: Sequence[Draft]
-    done: Callable[[BaseException | None], None]
+    done: "asyncio.Future[None]"
+
+
+@dataclass(frozen=True, slots=True)
+class _Ack:
+    record_class: RecordClass
+    seq: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +46,7 @@ class _Task:
     work: Callable[[Journal], None]
 
 
-_IDLE = _Task(lambda _: None)
+_Item = _Append | _Ack | _Task | None
 
 
 class Spool:
@@ -44,7 +56,10 @@ class Spool:
         self._journal = journal
         self._limit_bytes = limit_bytes
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[_Append | _Task | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        self._acks: dict[RecordClass, int] = {}  # the thread's
+        self._tails = {c: Tail() for c in RecordClass}  # the loop's
+        self._next = {c: tally.next_seq for c, tally in journal.tallies.items()}
         self._grown = asyncio.Event()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="spool", daemon=True)
@@ -61,20 +76,40 @@ class Spool:
         )
         return SpoolView(self.epoch, self._journal.held_bytes, self._limit_bytes, classes)
 
+    def next_seq(self, record_class: RecordClass) -> int:
+        """The number behind the last record whose appender was told, or is being told."""
+        return self._next[record_class]
+
     async def append(self, drafts: Sequence[Draft]) -> None:
         """All of `drafts` durable on return. Raises StorageError: then none of them is kept."""
         future: asyncio.Future[None] = self._loop.create_future()
-        self._put(_Append(drafts, lambda error: self._settle(future, None, error)))
+        self._put(_Append(drafts, future))
         await future
-        self._grown.set()
 
     async def read(self, record_class: RecordClass, after_seq: int, *, max_records: int, max_bytes: int) -> list[Entry]:
-        return await self._ask(
-            lambda journal: journal.read(record_class, after_seq, max_records=max_records, max_bytes=max_bytes)
-        )
+        """The next entries behind `after_seq`, as of one reader for each class: see Journal.read."""
+        tail = self._tails[record_class]
+        if found := tail.take(after_seq, max_records=max_records, max_bytes=max_bytes):
+            return found
+
+        def work(journal: Journal) -> tuple[list[Entry], int]:
+            entries = journal.read(record_class, after_seq, max_records=max_records, max_bytes=max_bytes)
+            return entries, journal.tallies[record_class].next_seq
+
+        def seen(result: tuple[list[Entry], int]) -> None:
+            entries, next_seq = result
+            if (entries[-1].seq if entries else after_seq) + 1 == next_seq:
+                tail.open(next_seq)
+
+        return (await self._ask(work, seen))[0]
 
     async def ack(self, record_class: RecordClass, seq: int) -> None:
+        """Forget everything of the class up to `seq`; it is gone on return."""
         await self._ask(lambda journal: journal.ack(record_class, seq))
+
+    def acknowledge(self, record_class: RecordClass, seq: int) -> None:
+        """The same, without hurry: with the next commit, at the latest after a quarter of a second."""
+        self._put(_Ack(record_class, seq))
 
     async def grown(self) -> None:
         """Wait until something was appended since the last call."""
@@ -87,95 +122,129 @@ class Spool:
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def _put(self, item: _Append | _Task) -> None:
+    def _put(self, item: _Append | _Ack | _Task) -> None:
         # Nobody would ever answer: whoever is late in leaving (a caller's audit entry) would wait for ever.
         if self._closed:
             raise StorageError("spool is closed")
         self._queue.put(item)
 
-    async def _ask(self, work: Callable[[Journal], T]) -> T:
+    async def _ask(self, work: Callable[[Journal], T], seen: Callable[[T], None] | None = None) -> T:
+        """What the thread finds. `seen` is told on the loop before anything that was committed later is."""
         future: asyncio.Future[T] = self._loop.create_future()
+
+        def settle(result: T) -> None:
+            if seen is not None:
+                seen(result)
+            if not future.cancelled():
+                future.set_result(result)
 
         def run(journal: Journal) -> None:
             try:
                 result = work(journal)
             except Exception as error:  # noqa: BLE001  the asker's to handle: the thread serves everybody else too
-                self._settle(future, None, error)
+                self._loop.call_soon_threadsafe(_fail, [future], error)
             else:
-                self._settle(future, result, None)
+                self._loop.call_soon_threadsafe(settle, result)
 
         self._put(_Task(run))
         return await future
 
-    def _settle(self, future: "asyncio.Future[T]", result: T | None, error: BaseException | None) -> None:
-        def on_loop() -> None:
-            if future.cancelled():
-                return
-            if error is not None:
-                future.set_exception(error)
+    def _committed(self, group: list[_Append], firsts: dict[RecordClass, int], drafts: Sequence[Draft]) -> None:
+        for record_class, first in firsts.items():
+            mine = [d for d in drafts if d.record_class is record_class]
+            self._next[record_class] = first + len(mine)
+            if any(d.expires_unix_nano for d in mine):
+                self._tails[record_class].close()  # only the journal knows whether they still count
             else:
-                future.set_result(cast("T", result))
-
-        self._loop.call_soon_threadsafe(on_loop)
+                self._tails[record_class].extend(first, [d.payload for d in mine])
+        for member in group:
+            if not member.done.cancelled():
+                member.done.set_result(None)
+        self._grown.set()
 
     # --- the thread ------------------------------------------------------------------------------
 
     def _work(self) -> None:
         while True:
-            item = self._queue.get()
-            while isinstance(item, _Append):
+            try:
+                item = self._queue.get(timeout=_ACK_SECONDS if self._acks else None)
+            except queue.Empty:
+                self._commit([])
+                continue
+            if isinstance(item, _Append):
                 item = self._commit_group(item)
-            if item is None:
+            if isinstance(item, _Ack):
+                self._acks[item.record_class] = max(item.seq, self._acks.get(item.record_class, 0))
+            elif isinstance(item, _Task):
+                item.work(self._journal)
+            elif item is None:
+                self._commit([])
                 self._journal.close()
                 return
-            item.work(self._journal)
 
-    def _commit_group(self, first: _Append) -> "_Append | _Task | None":
-        """Commit `first` with all appends that wait behind it; return what came after them."""
+    def _commit_group(self, first: _Append) -> "_Task | _Ack | None":
+        """Commit `first` with all appends and acknowledgements that wait behind it; return what came after them."""
         group = [first]
         size = len(first.drafts)
-        follower: _Append | _Task | None = _IDLE
-        while follower is _IDLE and size < _GROUP and not self._queue.empty():
-            item = self._queue.get()
-            if isinstance(item, _Append):
-                group.append(item)
-                size += len(item.drafts)
+        follower: _Item = _NOTHING
+        while size < _GROUP and not self._queue.empty():
+            follower = self._queue.get()
+            if isinstance(follower, _Append):
+                group.append(follower)
+                size += len(follower.drafts)
+            elif isinstance(follower, _Ack):
+                self._acks[follower.record_class] = max(follower.seq, self._acks.get(follower.record_class, 0))
             else:
-                follower = item
+                break
+            follower = _NOTHING
         self._commit(group)
         return follower
 
     def _commit(self, group: list[_Append]) -> None:
+        drafts = [draft for member in group for draft in member.drafts]
+        before = self._journal.tallies
         try:
-            self._journal.append([draft for member in group for draft in member.drafts])
+            self._journal.append(drafts, self._acks)
         except StorageError as error:
-            if len(group) == 1:
-                group[0].done(error)
-                return
             # One of them may be too big, or of a class that may not push others out: let each have its own say.
-            for member in group:
-                self._commit([member])
+            if len(group) > 1:
+                for member in group:
+                    self._commit([member])
+            else:
+                self._loop.call_soon_threadsafe(_fail, [member.done for member in group], error)
             return
         except Exception as error:  # noqa: BLE001  a bug is the appenders' to show; a dead thread would show nothing
-            for member in group:
-                member.done(error)
+            self._loop.call_soon_threadsafe(_fail, [member.done for member in group], error)
             return
-        for member in group:
-            member.done(None)
+        self._acks = {}
+        if group:
+            firsts = {c: before[c].next_seq for c in {d.record_class for d in drafts}}
+            self._loop.call_soon_threadsafe(self._committed, group, firsts, drafts)
 
 
-def open_spool(path: Path, *, limit_bytes: int, epoch: str, set_aside: str) -> tuple[Spool, Path | None]:
+_NOTHING = _Ack(RecordClass.LOG, 0)
+
+
+def _fail(futures: "list[asyncio.Future[Any]]", error: BaseException) -> None:
+    for future in futures:
+        if not future.cancelled():
+            future.set_exception(error)
+
+
+def open_spool(
+    path: Path, *, limit_bytes: int, epoch: str, set_aside: str, clock: Clock
+) -> tuple[Spool, Path | None]:
     """The spool at `path`. A file that is no spool is renamed to `path` + `set_aside`, and a new one begun.
 
     Returns the spool and, if there was one, the path of the file set aside. Raises StorageError.
     """
     aside: Path | None = None
     try:
-        journal = open_journal(path, limit_bytes=limit_bytes, epoch=epoch)
+        journal = open_journal(path, limit_bytes=limit_bytes, epoch=epoch, clock=clock)
     except CorruptError:
         aside = path.with_name(path.name + set_aside)
         path.replace(aside)
         for suffix in ("-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
-        journal = open_journal(path, limit_bytes=limit_bytes, epoch=epoch)
+        journal = open_journal(path, limit_bytes=limit_bytes, epoch=epoch, clock=clock)
     return Spool(journal, limit_bytes), aside

@@ -4,10 +4,12 @@ import hashlib
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from central import batches
 from central.names import NodeName
 from central.refusal import refused
+from central.store.keys import Keys, digest
 from storeedge.v1.control_pb2 import Batch
 from storeedge.v1.record_pb2 import AuditEntry, Record
 from storeedge.v1.types_pb2 import RECORD_CLASS_AUDIT, RECORD_CLASS_DEVICE, RecordClass
@@ -20,6 +22,14 @@ _READ = """
 """
 _READ_NEWEST = _READ.replace("ORDER BY record.id", "ORDER BY record.id DESC")
 
+# Rows of one INSERT: each statement gives the interpreter's lock away, which is dear when it is done for each record.
+_ROWS = 100
+_INSERT = "INSERT INTO record (node_id, class, epoch, seq, received, body) VALUES "
+_INSERT_ONE = _INSERT + "(?, ?, ?, ?, ?, ?)"
+_INSERT_MANY = _INSERT + ", ".join(["(?, ?, ?, ?, ?, ?)"] * _ROWS)
+
+_Numbered = tuple[int, Record]
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -29,21 +39,6 @@ class Stored:
     epoch: str
     received: int
     body: bytes
-
-
-def subject(record: Record) -> str:
-    """What a record is about, so that it can be found: a job, a tenant, a device."""
-    match record.WhichOneof("body"):
-        case "event":
-            return record.event.job
-        case "usage":
-            return record.usage.tenant
-        case "device":
-            return record.device.device
-        case "log":
-            return record.log.job
-        case _:
-            return ""
 
 
 def positions(db: sqlite3.Connection, node: int, epoch: str) -> dict[RecordClass, int]:
@@ -58,7 +53,7 @@ def newest_positions(db: sqlite3.Connection, node: int) -> dict[RecordClass, int
     return positions(db, node, row[0]) if row else {}
 
 
-def store(db: sqlite3.Connection, node: int, epoch: str, batch: Batch, now: int) -> int:
+def store(db: sqlite3.Connection, node: int, epoch: str, batch: Batch, now: int, keys: Keys) -> int:
     """Keep what is new in a batch; the highest contiguous sequence number now held.
 
     Raises RefusedError(SEQUENCE_HOLE) when records between what is held and this batch are missing.
@@ -67,23 +62,48 @@ def store(db: sqlite3.Connection, node: int, epoch: str, batch: Batch, now: int)
     begins = batches.begins_at(batch)
     if begins > held + 1:
         raise refused("SEQUENCE_HOLE", f"batch begins at {begins}, central holds up to {held}: send a gap")
-    recent = (
-        _deliveries(db, node)
-        if any(record.device.redelivered for record in batch.records)
-        else set[tuple[int, str, bytes]]()
-    )
-    for seq, record in enumerate(batch.records, batch.first_seq):
-        if seq <= held or (record.device.redelivered and _delivery(record) in recent):
-            continue
-        recent.add(_delivery(record))
-        db.execute(
-            "INSERT OR IGNORE INTO record (node_id, class, epoch, seq, received, subject, body)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (node, batch.record_class, epoch, seq, now, subject(record), record.SerializeToString()),
-        )
+    fresh = [(seq, record) for seq, record in enumerate(batch.records, batch.first_seq) if seq > held]
+    if batch.record_class == RECORD_CLASS_DEVICE:
+        fresh = _once(db, node, fresh, keys)
+    values = [(node, batch.record_class, epoch, seq, now, record.SerializeToString()) for seq, record in fresh]
+    whole = len(values) - len(values) % _ROWS
+    for begin in range(0, whole, _ROWS):
+        db.execute(_INSERT_MANY, list(chain.from_iterable(values[begin : begin + _ROWS])))
+    db.executemany(_INSERT_ONE, values[whole:])
     held = max(held, batches.last_seq(batch))
     db.execute("INSERT OR REPLACE INTO position VALUES (?, ?, ?, ?)", (node, epoch, batch.record_class, held))
     return held
+
+
+def _once(db: sqlite3.Connection, node: int, records: list[_Numbered], keys: Keys) -> list[_Numbered]:
+    """Without the messages that were here before: under their own key, or as an earlier delivery of the broker."""
+    if any([record.device.redelivered for _, record in records]):
+        records = _undelivered(db, node, records)
+    if not any([record.device.idempotency_key for _, record in records]):
+        return records
+    known, new = keys.held(db, node), dict[bytes, None]()
+    found: list[_Numbered] = []
+    for one in records:
+        message = one[1].device
+        if message.idempotency_key:
+            key = digest(message)
+            if key in known or key in new:
+                continue
+            new[key] = None
+        found.append(one)
+    if new:
+        keys.add(db, node, list(new))
+    return found
+
+
+def _undelivered(db: sqlite3.Connection, node: int, records: list[_Numbered]) -> list[_Numbered]:
+    recent, found = _deliveries(db, node), list[_Numbered]()
+    for one in records:
+        delivery = _delivery(one[1])
+        if not one[1].device.redelivered or delivery not in recent:
+            recent.add(delivery)
+            found.append(one)
+    return found
 
 
 def _delivery(record: Record) -> tuple[int, str, bytes]:
