@@ -45,17 +45,7 @@ _LAUNCHER_SECONDS = 20.0
 
 def _recorder(spool: Spool, clock: Clock) -> Sink:
     async def record(bodies: Sequence[Body]) -> None:
-        stamp = clock.stamp()
-        await spool.append(
-            [
-                Draft(
-                    codec.class_of(body),
-                    codec.encode_record(stamp, body),
-                    body.priority if isinstance(body, DeviceMessage) else 5,
-                )
-                for body in bodies
-            ]
-        )
+        await spool.append(codec.drafts(clock.stamp(), bodies))
 
     return record
 
@@ -75,6 +65,7 @@ class App:
             limit_bytes=config.spool.limit_bytes,
             epoch=os.urandom(16).hex(),
             set_aside=f".corrupt-{clock.wall_nano() // 10**9}",
+            clock=clock,
         )
         self._record = _recorder(self._spool, clock)
         self._state_dir = state_dir
