@@ -12,7 +12,7 @@ import pytest
 
 from agent.jobs import metering
 from agent.jobs.metering import ChainHead, Meter, Reading
-from central.cli import document, document_job
+from central.cli import document, document_job, document_rule
 from central.cli.document import parse, read
 from central.desired import check as check_desired
 
@@ -65,7 +65,8 @@ def test_examples_inside_pages_can_be_applied() -> None:
         (TENANTS, set(document_job.JOB)),
         (TENANTS, set(document_job._RESTART) | set(document_job._NETWORK) | set(document_job._HEALTH)),
         (TENANTS, {"job_port", "protocol", "service", "txt", "healthy", "file", "env"}),
-        (APPLY, set(document._TENANT) | set(document._QUOTA) | set(document._BUDGET) | set(document._RULE)),
+        (APPLY, set(document._TENANT) | set(document._QUOTA) | set(document._BUDGET)),
+        (APPLY, set(document_rule.RULE) | set(document_rule._BAND)),
         (APPLY, set(document._STORE) | set(document._HOURS) | set(document._RESERVE) | set(document._TOP)),
     ],
 )

@@ -64,7 +64,7 @@ RULE = {
 def rule(values: Mapping[str, Any]) -> DeviceRule:
     """Raises ValueError when two of the keys can't be together."""
     if "latest" in values and "batch" in values:
-        raise ValueError("batch: not together with latest")
+        raise ValueError(f"[[rule]] ({values['filter']}): batch: not together with latest")
     band = values.get("dead_band")
     return DeviceRule(
         filter=values["filter"],
