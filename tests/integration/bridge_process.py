@@ -1,4 +1,4 @@
-"""The MQTT service alone, as a process to be killed: `python -m tests.integration.bridge_process PORT DIRECTORY`."""
+"""The bulk session alone, as a process to be killed: `python -m tests.integration.bridge_process PORT DIRECTORY`."""
 
 import asyncio
 import json
@@ -12,7 +12,13 @@ from pathlib import Path
 from agent.clock import system_clock
 from agent.config.schema import MqttConfig
 from agent.model import Body, DeviceMessage
-from agent.mqtt.service import MqttService
+from agent.mqtt.bridge import Bridge
+from agent.mqtt.bulk import Bulk
+from agent.mqtt.handled import Handled
+from agent.mqtt.registry.registry import Registry
+from agent.mqtt.rules.backlog import Backlog
+from agent.mqtt.rules.held import Held
+from agent.mqtt.rules.rules import Rules
 
 
 async def main(port: int, directory: Path) -> None:
@@ -33,10 +39,15 @@ async def main(port: int, directory: Path) -> None:
 
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    service = MqttService(MqttConfig(port=port), directory, record, system_clock(), random.random)
+    clock, draw = system_clock(), random.random
+    backlog, handled = Backlog(), Handled(directory / "handled")
+    held = Held(directory / "held.db", backlog, clock, lambda: "epoch")
+    bridge = Bridge(record, Registry(), Rules(backlog), held, handled, clock, draw)
+    config = MqttConfig(port=port, receive_maximum=int(os.environ.get("RECEIVE_MAXIMUM", "500")))
+    bulk = Bulk(config, bridge, handled, clock, draw)
     async with asyncio.TaskGroup() as group:
-        group.create_task(service.run(stop, lambda: None))
-        while not service.connected:
+        group.create_task(bulk.run(stop, lambda: None))
+        while not bulk.connected:
             await asyncio.sleep(0.01)
         (directory / f"ready-{os.getpid()}").touch()
 

@@ -6,6 +6,7 @@ Written for PUBLISH with QoS 1 and without properties, which is nearly everythin
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from struct import pack
+from typing import cast
 
 from agent.mqtt.wire.delivery import Delivery
 from agent.mqtt.wire.fields import (
@@ -38,7 +39,8 @@ _SUBSCRIBED = b"\x16"
 _MAX_TOPICS = 8192
 _MAX_TOPIC_BYTES = 512
 _NO_PROPERTIES = ("", (), b"", "", None)
-_new: Callable[[type[Delivery], tuple[object, ...]], Delivery] = tuple.__new__
+# tuple.__new__'s own type says nothing of the element type.
+_new = cast("Callable[[type[Delivery], tuple[object, ...]], Delivery]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
 
 
 @dataclass(frozen=True, slots=True)

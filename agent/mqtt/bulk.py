@@ -1,0 +1,82 @@
+"""The bulk session: connected again and again, and what comes over it bridged to the spool."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from agent.backoff import full_jitter
+from agent.clock import Clock
+from agent.config.schema import MqttConfig
+from agent.errors import AwayError
+from agent.mqtt.bridge import Bridge
+from agent.mqtt.handled import Handled
+from agent.mqtt.topics import SUBSCRIPTIONS
+from agent.mqtt.wire.intake import Intake, connect
+
+log = logging.getLogger(__name__)
+
+_BACKOFF_BASE_SECONDS = 0.2
+_BACKOFF_CAP_SECONDS = 5.0
+# A connection that lived shorter counts as another failure: two agents with one client id would else throw each
+# other out without pause.
+_STEADY_SECONDS = 10.0
+
+
+class Bulk:
+    """Owns `handled`: opens and closes it."""
+
+    def __init__(
+        self, config: MqttConfig, bridge: Bridge, handled: Handled, clock: Clock, draw: Callable[[], float]
+    ) -> None:
+        self._config = config
+        self._bridge = bridge
+        self._handled = handled
+        self._clock = clock
+        self._draw = draw
+        self._intake: Intake | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is there and the subscription stands."""
+        return self._intake is not None
+
+    async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
+        """Until `stop`; the batch in hand is finished."""
+        self._handled.open()
+        try:
+            async with asyncio.TaskGroup() as group:
+                connector = group.create_task(self._stay_connected(), name="mqtt-connector")
+                waker = group.create_task(self._wake_at(stop), name="mqtt-stop")
+                await self._bridge.drain(stop, beat)
+                connector.cancel()
+                waker.cancel()
+        finally:
+            self._handled.close()
+
+    async def _stay_connected(self) -> None:
+        """A broker that is away is a state: it is said when it goes and when it comes, and tried for without end."""
+        attempt = 0
+        while True:
+            began = self._clock.seconds()
+            try:
+                async with connect(self._config, SUBSCRIPTIONS, self._bridge.deliver, self._bridge.forget) as intake:
+                    self._intake = intake
+                    log.info("broker connected", extra={"host": self._config.host, "port": self._config.port})
+                    await intake.lost()
+            except AwayError as why:
+                if self._clock.seconds() - began > _STEADY_SECONDS:
+                    attempt = 0
+                level = logging.WARNING if attempt == 0 or self._intake is not None else logging.DEBUG
+                log.log(level, "broker is away", extra={"reason": why, "attempt": attempt})
+            finally:
+                self._intake = None
+            await asyncio.sleep(
+                full_jitter(
+                    attempt, base_seconds=_BACKOFF_BASE_SECONDS, cap_seconds=_BACKOFF_CAP_SECONDS, draw=self._draw()
+                )
+            )
+            attempt += 1
+
+    async def _wake_at(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._bridge.wake()
