@@ -25,15 +25,14 @@ from agent.jobs.runner import JobsService
 from agent.link import codec
 from agent.link.service import LinkService
 from agent.link.wanted import Wanted
-from agent.model import Body, DeviceMessage, Event, Sink
+from agent.model import Body, Event, Sink
 from agent.mqtt.rules.compile import compile_rules
 from agent.mqtt.service import MqttService
-from agent.orders import CommandAnswer, CommandOrder, CommandState, DevicePage, DeviceQuery
+from agent.orders import DevicePage, DeviceQuery
 from agent.runtime.serve import serve
 from agent.runtime.service import Service
 from agent.sandbox import Sandbox
 from agent.spec import Desired
-from agent.spool.record import Draft
 from agent.spool.spool import Spool, open_spool
 from agent.telemetry.sampler import TelemetryService
 
@@ -165,7 +164,9 @@ class App:
             stop_job=self._jobs.stop_job,
             logs=self._jobs.logs,
             devices=self._devices,
-            send_command=self._send_command,
+            send_command=self._mqtt.send_command,
+            commands=self._mqtt.commands,
+            cancel_command=self._mqtt.cancel_command,
             spool=self._spool.view,
             images=self._images.views,
             put_image=self._images.put,
@@ -176,12 +177,6 @@ class App:
         behind = [view for view in every if view.id > query.after and query.device in ("", view.id)]
         found = tuple(behind[: query.limit])
         return DevicePage(found, len(behind) > len(found), len(every), sum(view.online for view in every))
-
-    async def _send_command(self, order: CommandOrder) -> CommandAnswer:
-        payload, elapsed_milli = await self._mqtt.send_command(
-            order.device, order.name, order.payload, order.timeout_seconds, order.idempotency_key
-        )
-        return CommandAnswer("", CommandState.ANSWERED, payload, elapsed_milli)
 
     def _facts(self) -> NodeFacts:
         return NodeFacts(

@@ -25,6 +25,7 @@ REASONS = {
     "PERMISSION_DENIED": 7,
     "NO_ROOM": 8,  # RESOURCE_EXHAUSTED: a limit, named in the message
     "CONFLICT": 9,  # FAILED_PRECONDITION: not in this state
+    "LEASED": 10,  # ABORTED: another commands this device now; try again
     "UNIMPLEMENTED": 12,
     "INTERNAL": 13,
     "AWAY": 14,  # UNAVAILABLE: try again later

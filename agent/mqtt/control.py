@@ -216,6 +216,16 @@ class Control:
         return client
 
 
+def read_password(config: MqttConfig) -> str | None:
+    """Of the password file, read at each connection: a changed one needs no restart. Raises AwayError."""
+    if config.password_file is None:
+        return None
+    try:
+        return config.password_file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as why:
+        raise AwayError(f"password file {config.password_file}: {why}") from why
+
+
 def _delivery(message: aiomqtt.Message) -> Delivery:
     properties = message.properties
     return Delivery(

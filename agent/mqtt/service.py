@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agent.clock import Clock
@@ -12,8 +12,8 @@ from agent.errors import StorageError
 from agent.model import DeviceView, Sink
 from agent.mqtt.bridge import Bridge
 from agent.mqtt.bulk import Bulk
-from agent.mqtt.commands.commands import Commands
-from agent.mqtt.control import Control
+from agent.mqtt.commands.down import Down, Known
+from agent.mqtt.control import read_password
 from agent.mqtt.handled import Handled
 from agent.mqtt.registry.registry import Registry
 from agent.mqtt.registry.registry_file import RegistryFile
@@ -21,7 +21,7 @@ from agent.mqtt.rules.backlog import Backlog
 from agent.mqtt.rules.held import Held
 from agent.mqtt.rules.releaser import Releaser
 from agent.mqtt.rules.rules import Rules
-from agent.mqtt.topics import ROOT
+from agent.orders import CommandAnswer, CommandOrder, CommandView
 from agent.runtime.service import pause
 from agent.spec import DeviceRule
 
@@ -52,16 +52,18 @@ class MqttService:
         self._rules = Rules(backlog, self._held.hurry)
         self._releaser = Releaser(self._held, self._rules, record, clock, draw)
         handled = Handled(state_dir / "mqtt-handled")
-        self._bridge = Bridge(record, self._registry, self._rules, self._held, handled, clock, draw)
+        known = Known(
+            device=self._registry.get,
+            rule=lambda topic: self._rules.find(topic),  # noqa: PLW0108  another one after each change of the rules
+        )
+        self._down = Down(config, state_dir, record, clock, draw, known, lambda: read_password(config))
+        self._bridge = Bridge(self._down.record, self._registry, self._rules, self._held, handled, clock, draw)
         self._bulk = Bulk(config, self._bridge, handled, clock, draw)
-        self._control = Control(config, lambda: None, clock, draw)
-        self._commands = Commands(clock, self._registry.get, self._control.publish)
-        self._control.subscribe(f"{ROOT}/+/cmd/+/ack", self._commands.answer)
 
     @property
     def connected(self) -> bool:
-        """Whether the broker is there and the subscription stands."""
-        return self._bulk.connected
+        """Whether the broker is there and the subscriptions stand."""
+        return self._bulk.connected and self._down.control.connected
 
     def devices(self) -> tuple[DeviceView, ...]:
         """By id."""
@@ -71,11 +73,17 @@ class MqttService:
         """All of them from the next message on; RefusedError BAD_REQUEST when one can't be, and the old ones stay."""
         self._rules.set_central(rules)
 
-    async def send_command(
-        self, device: str, name: str, payload: bytes, timeout_seconds: float, idempotency_key: str
-    ) -> tuple[bytes, int]:
-        """The device's answer and the milliseconds it took. Raises RefusedError (Commands.send says which)."""
-        return await self._commands.send(device, name, payload, timeout_seconds, idempotency_key)
+    async def send_command(self, order: CommandOrder) -> CommandAnswer:
+        """Raises RefusedError, StorageError (Commands.send says which)."""
+        return await self._down.commands.send(order)
+
+    def commands(self) -> Sequence[CommandView]:
+        """By id: under way, and ended lately."""
+        return self._down.commands.views()
+
+    async def cancel_command(self, command: str, actor: str) -> None:
+        """Raises RefusedError NOT_FOUND, CONFLICT; StorageError."""
+        await self._down.commands.cancel(command, actor)
 
     async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         if not self._config.enabled:
@@ -86,11 +94,11 @@ class MqttService:
         await self._restore()
         try:
             async with asyncio.TaskGroup() as group:
-                control = group.create_task(self._control.run(), name="mqtt-control")
+                down = group.create_task(self._down.run(), name="mqtt-down")
                 releaser = group.create_task(self._releaser.run(), name="mqtt-releaser")
                 group.create_task(self._keep_saved(stop), name="mqtt-registry")
                 await self._bulk.run(stop, beat)
-                control.cancel()
+                down.cancel()
                 releaser.cancel()
             await self._save()
         finally:

@@ -1,165 +1,357 @@
-"""Commands to devices, and the answers that come back."""
+"""Commands to devices: asked, on disk, sent, answered, written down."""
 
 import asyncio
 import logging
 import math
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 from agent.clock import Clock
-from agent.errors import AwayError, RefusedError
-from agent.model import DeviceView
+from agent.errors import AwayError, RefusedError, StorageError
+from agent.mqtt.commands.leases import STORE, Leases
+from agent.mqtt.commands.outcome import Asked, check, new_command, outcome, unanswered
+from agent.mqtt.commands.queue import KEPT_ANSWER_BYTES, Command, Gate, Now, Queue
+from agent.mqtt.commands.queue_file import QueueFile
+from agent.mqtt.commands.reports import Publish, Reports
+from agent.mqtt.commands.route import Speaks, route
+from agent.mqtt.control import LostError
+from agent.mqtt.topics import Kind, ack_topic, command_topic, parse
 from agent.mqtt.wire.delivery import Delivery
-from agent.mqtt.topics import Kind, ack_topic, command_topic, is_command_name, parse
+from agent.orders import CommandAnswer, CommandOrder, CommandView
+from agent.spec import MqttView
 
 log = logging.getLogger(__name__)
 
-MAX_PAYLOAD_BYTES = 64 * 1024
-MAX_KEY_BYTES = 64
-# Exchanges kept: those under way, and those whose key may be asked for again. Up to 64 KiB each, typically 100 bytes.
-MAX_OUTSTANDING = 256
-MAX_REMEMBERED = 256
+# Whether a device came online is also looked at, when nobody says so: while something waits for one.
+_LOOK_SECONDS = 2.0
+_DISK_SECONDS = 1.0
 
 
-class Publish(Protocol):
-    """Connection.publish. Raises AwayError when nothing was sent."""
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What commands have to ask of others.
 
-    def __call__(
-        self, topic: str, payload: bytes, *, response_topic: str, correlation_data: bytes, expiry_seconds: int
-    ) -> Awaitable[None]: ...
+    `online`: None = the device was never heard of. `may`: the run by whose grant a tenant may do that now; None = none;
+    raises AwayError while nobody knows yet. `stays`: whether what is published at a topic must not leave the store.
+    """
+
+    publish: Publish
+    connected: Callable[[], bool]
+    online: Callable[[str], bool | None]
+    speaks: Callable[[str], Speaks] = lambda _: Speaks()
+    may: Callable[[str, str, str], MqttView | None] = lambda _tenant, _device, _name: None
+    stays: Callable[[str], bool] = lambda _: False
 
 
 @dataclass(eq=False, slots=True)
-class _Exchange:
-    device: str
-    name: str
-    correlation_data: bytes
-    started_seconds: float
-    answer: asyncio.Future[tuple[bytes, int]] = field(default_factory=asyncio.Future[tuple[bytes, int]])
-    callers: int = 0
-
-
-_Key = tuple[str, str, str]
+class _Waiter:
+    order: CommandOrder
+    answer: asyncio.Future[CommandAnswer] = field(default_factory=asyncio.Future[CommandAnswer])
 
 
 class Commands:
-    """Sends each command at most once, and knows its answer by correlation data.
+    """`run` must run: it alone writes, sends and reports, each step only once the one before is on disk."""
 
-    A device that speaks MQTT 3.1.1 can't echo that: an answer without it is taken for the only command of that name
-    that waits.
-    """
-
-    def __init__(self, clock: Clock, look_up: Callable[[str], DeviceView | None], publish: Publish) -> None:
+    def __init__(self, file: QueueFile, clock: Clock, around: Surroundings, reports: Reports) -> None:
+        self._file = file
         self._clock = clock
-        self._look_up = look_up
-        self._publish = publish
-        self._outstanding: dict[bytes, _Exchange] = {}
-        self._remembered: OrderedDict[_Key, _Exchange] = OrderedDict()
-        # No two processes of one boot share a start, so an answer to an earlier run is never taken for ours.
-        self._prefix = f"{clock.boot_id[:8]}.{clock.boottime_nano():x}."
-        self._count = 0
+        self._around = around
+        self._reports = reports
+        self._queue = Queue()
+        self.leases = Leases()
+        self._series = ""
+        self._last = 0
+        self._stir = asyncio.Event()
+        self._fresh: set[str] = set()  # not on disk yet
+        self._waiters: dict[str, list[_Waiter]] = {}
+        self._settlers: list[asyncio.Future[None]] = []
+        self._answers = 0  # that were taken
+        self._saved = 0  # of them, on disk
 
-    async def send(
-        self, device: str, name: str, payload: bytes, timeout_seconds: float, idempotency_key: str
-    ) -> tuple[bytes, int]:
-        """The device's answer, and the milliseconds it took.
+    # --- asking ---
 
-        The same key for the same device and name is sent once: a second call gets the first's answer, or waits for it.
-        After DEADLINE the command may have been carried out, unless the device was away: then it has expired.
-        Raises RefusedError BAD_REQUEST, NOT_FOUND, AWAY, NO_ROOM, DEADLINE.
+    async def send(self, order: CommandOrder) -> CommandAnswer:
+        """The device's answer; with `queue_seconds` also the state in which it goes on without the caller.
+
+        The same key for the same device and name is one command, over restarts: a second call gets the first's answer,
+        or waits for it. After DEADLINE it may have been carried out, unless the message says that it was not sent.
+        Raises RefusedError BAD_REQUEST, NOT_FOUND, AWAY, NO_ROOM, DEADLINE, CONFLICT; StorageError: nothing was sent.
         """
-        _check(name, payload, timeout_seconds, idempotency_key)
-        key = (device, name, idempotency_key)
-        exchange = self._remembered.get(key) if idempotency_key else None
-        fresh = exchange is None
-        if exchange is None:
-            exchange = self._begin(key)
-        exchange.callers += 1
+        check(order)
+        command = self._queue.find("", order.device, order.name, order.idempotency_key)
+        if command is None:
+            command = self.ask(order, Asked())
+        waiter = _Waiter(order)
+        self._waiters.setdefault(command.id, []).append(waiter)
+        self._tell(command.id)
         try:
-            async with asyncio.timeout(timeout_seconds):
-                if fresh:
-                    await self._send(exchange, payload, math.ceil(timeout_seconds))
-                return await asyncio.shield(exchange.answer)
+            async with asyncio.timeout(order.timeout_seconds):
+                return await waiter.answer
         except TimeoutError:
-            raise RefusedError(
-                "DEADLINE", f"device {device} has not answered {name} within {timeout_seconds:g} s"
-            ) from None
-        except AwayError as why:
-            self._forget(exchange)
-            self._remembered.pop(key, None)
-            raise RefusedError("AWAY", f"{why}; nothing was sent") from why
+            command = self._queue.get(command.id) or command
+            if order.queue_seconds and not command.ended:
+                return CommandAnswer(command.id, command.state)
+            raise RefusedError("DEADLINE", unanswered(command)) from None
         finally:
-            exchange.callers -= 1
-            if not idempotency_key:
-                self._forget(exchange)
+            waiters = self._waiters.get(command.id, [])
+            if waiter in waiters:
+                waiters.remove(waiter)
+            if not waiters:
+                self._waiters.pop(command.id, None)
+
+    def ask(self, order: CommandOrder, asked: Asked) -> Command:
+        """Put it into the queue: it is on disk before it is sent, and not before. Raises RefusedError."""
+        if not self._series:
+            raise RefusedError("AWAY", "commands can't be stored yet; nothing was sent")
+        device, now = order.device, self._now()
+        online = self._around.online(device)
+        if online is None:
+            raise RefusedError("NOT_FOUND", f"no device {device[:64]!r} was ever heard of here")
+        if not order.queue_seconds and not online:
+            raise RefusedError("AWAY", f"device {device} is offline; nothing was sent")
+        if not order.queue_seconds and not self._around.connected():
+            raise RefusedError("AWAY", "the broker is away; nothing was sent")
+        way = route(device, order.name, self._around.speaks(device))
+        command = new_command(f"{self._series}-{self._last + 1:08x}", order, asked, now, answers=bool(way.answer_topic))
+        if online:
+            who = STORE if asked.store else asked.scope
+            if (held := self.leases.take(device, who, now.seconds)) is not None:
+                raise RefusedError("LEASED", held)
+        self._queue.add(command)
+        self._last += 1
+        self._fresh.add(command.id)
+        self._stir.set()
+        return command
+
+    def ask_again(self, order: CommandOrder, asked: Asked) -> bool:
+        """Whether a command has this key already: then its end is told to `asked`, too."""
+        command = self._queue.find(asked.scope, order.device, order.name, order.idempotency_key)
+        if command is None:
+            return False
+        self._queue.owe_again(command.id, asked.reply_topic, asked.reply_correlation)
+        self._stir.set()
+        return True
+
+    def views(self, device: str = "", after: str = "") -> Sequence[CommandView]:
+        """By id. Answers that must stay in the store are left out."""
+        stays = self._around.stays
+        return tuple(
+            replace(view, answer=b"") if view.answer and stays(_ack(view)) else view
+            for view in self._queue.views(device, after)
+        )
+
+    async def cancel(self, id_: str, actor: str) -> None:
+        """Not sent, or not again. Raises RefusedError NOT_FOUND, CONFLICT; StorageError: it goes on after a restart."""
+        self._queue.cancel(id_, self._now())
+        log.info("command cancelled", extra={"command": id_, "actor": actor})
+        self._tell(id_)
+        await self.stored()
+
+    # --- what others say ---
 
     def answer(self, delivery: Delivery) -> None:
-        """Hand a message to the command that waits for it, if it is such an answer."""
+        """Hand a message to the command that waits for it, if it is such an answer. A second copy does no harm."""
         if not delivery.topic.endswith("/ack") or delivery.retained:
             return
         where = parse(delivery.topic)
         if where is None or where.kind is not Kind.ACK:
             return
-        exchange = self._match(where.device, where.command, delivery.correlation_data)
-        if exchange is None:
-            log.debug("answer to no command", extra={"topic": delivery.topic})
+        id_ = self._queue.match(where.device, where.command, delivery.correlation_data, self._waiters.__contains__)
+        if id_ is None or not self._queue.answer(id_, delivery.payload, self._now()):
             return
-        elapsed = self._clock.seconds() - exchange.started_seconds
-        if not exchange.answer.done():
-            exchange.answer.set_result((delivery.payload, round(elapsed * 1000)))
-        self._forget(exchange)
+        self._answers += 1
+        command = self._queue.get(id_)
+        if command is not None and command.reply_topic and len(delivery.payload) > KEPT_ANSWER_BYTES:
+            self._reports.whole(id_, delivery.payload)
+        self._tell(id_, delivery.payload)  # at once: a full disk must not keep a person at a locked door
+        self._stir.set()
 
-    def _match(self, device: str, name: str, correlation_data: bytes) -> _Exchange | None:
-        if correlation_data:
-            exchange = self._outstanding.get(correlation_data)
-            return exchange if exchange is not None and (exchange.device, exchange.name) == (device, name) else None
-        same = [e for e in self._outstanding.values() if (e.device, e.name) == (device, name)]
-        waiting = [e for e in same if e.callers] or same
-        return waiting[0] if len(waiting) == 1 else None
+    def is_ours(self, topic: str, correlation_data: bytes) -> bool:
+        """Whether it is a command that was sent from here, and came back over the bulk connection."""
+        command = self._queue.get(correlation_data.decode(errors="replace"))
+        return command is not None and topic == command_topic(command.device, command.name)
 
-    def _begin(self, key: _Key) -> _Exchange:
-        device, name, idempotency_key = key
-        view = self._look_up(device)
-        if view is None:
-            raise RefusedError("NOT_FOUND", f"no device {device[:64]!r} was ever heard of here")
-        if not view.online:
-            raise RefusedError("AWAY", f"device {device} is offline")
-        if sum(1 for e in self._outstanding.values() if e.callers) >= MAX_OUTSTANDING:
-            raise RefusedError("NO_ROOM", f"{MAX_OUTSTANDING} commands are under way")
-        self._count += 1
-        correlation_data = f"{self._prefix}{self._count:x}".encode()
-        exchange = _Exchange(device, name, correlation_data, self._clock.seconds())
-        self._outstanding[correlation_data] = exchange
-        if idempotency_key:
-            self._remembered[key] = exchange
-            while len(self._remembered) > MAX_REMEMBERED:
-                _, oldest = self._remembered.popitem(last=False)
-                if not oldest.callers:
-                    self._forget(oldest)
-        return exchange
+    def device_online(self, device: str) -> None:
+        self._queue.revive(device)
+        self._stir.set()
 
-    async def _send(self, exchange: _Exchange, payload: bytes, expiry_seconds: int) -> None:
-        await self._publish(
-            command_topic(exchange.device, exchange.name),
-            payload,
-            response_topic=ack_topic(exchange.device, exchange.name),
-            correlation_data=exchange.correlation_data,
-            # A door must not open an hour after whoever asked for it has gone.
-            expiry_seconds=expiry_seconds,
-        )
+    async def broker_back(self) -> None:
+        """For Control.on_connected."""
+        self._queue.revive(None)
+        self._stir.set()
 
-    def _forget(self, exchange: _Exchange) -> None:
-        self._outstanding.pop(exchange.correlation_data, None)
+    async def settle(self) -> None:
+        """Return when all answers until now are on disk: then the broker may forget them. Raises StorageError."""
+        if self._saved < self._answers:
+            await self.stored()
+
+    async def stored(self) -> None:
+        """Return when all that was asked and said until now is on disk. Raises StorageError."""
+        if not self._series:
+            raise StorageError("commands can't be stored yet")
+        settled = asyncio.get_running_loop().create_future()
+        self._settlers.append(settled)
+        self._stir.set()
+        await settled
+
+    # --- doing ---
+
+    async def run(self) -> None:
+        """Until cancelled. What waits stays on disk."""
+        try:
+            await self._open()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._reports.run(self._queue, self._now, self._stir), name="mqtt-command-reports")
+                while True:
+                    self._stir.clear()
+                    for command in await self._turn():
+                        group.create_task(self._hand_over(command), name=f"mqtt-command-{command.id}")
+                    await self._wait()
+        finally:
+            self._series = ""
+            self._file.close()
+            _settle(self._settlers, StorageError("the agent stops"))
+            for waiters in self._waiters.values():
+                for waiter in waiters:
+                    _refuse(waiter, AwayError("the agent stops"))
+
+    async def _open(self) -> None:
+        now = self._now()
+        name = f"{now.unix_nano // 10**9:08x}{now.boot_id[:4]}"
+        loaded = None
+        while loaded is None:
+            try:
+                loaded = await asyncio.to_thread(self._file.load, name)
+            except StorageError as why:
+                log.warning("commands can't be stored, none is taken", extra={"reason": why})
+                await asyncio.sleep(_DISK_SECONDS)
+        if loaded.set_aside is not None:
+            log.error("the file of commands can't be read: set aside", extra={"path": str(loaded.set_aside)})
+        self._queue.restore(loaded.commands, now)
+        self._series, self._last = loaded.series, loaded.last
+
+    async def _turn(self) -> list[Command]:
+        """What is to be sent, now that it is on disk as sent."""
+        now = self._now()
+        settlers, self._settlers = self._settlers, []
+        fresh, self._fresh = self._fresh, set()
+        answers = self._answers
+        sends = self._queue.turn(now, self._gate)
+        changed = self._queue.take()
+        if changed:
+            try:
+                await asyncio.to_thread(self._file.save, changed, self._last)
+            except StorageError as why:
+                log.warning("commands can't be stored, nothing is sent", extra={"reason": why})
+                self._undo(changed, sends, fresh, why)
+                _settle(settlers, StorageError(str(why)))
+                await asyncio.sleep(_DISK_SECONDS)
+                return []
+        self._saved = answers
+        _settle(settlers, None)
+        for id_ in list(self._waiters):
+            self._tell(id_)
+        if self._queue.owing():
+            self._reports.due.set()
+        return sends
+
+    def _undo(
+        self, changed: dict[str, Command | None], sends: Iterable[Command], fresh: set[str], why: StorageError
+    ) -> None:
+        self._queue.put_back(changed)
+        for id_ in fresh:
+            self._queue.drop(id_)
+            for waiter in self._waiters.get(id_, ()):
+                _refuse(waiter, StorageError(str(why)))
+        for command in sends:
+            self._queue.not_sent(command.id, self._now())  # of those that are left
+
+    async def _wait(self) -> None:
+        at = self._queue.next_at()
+        seconds = _LOOK_SECONDS if at is not None else None
+        if at is not None:
+            seconds = min(max(at - self._clock.seconds(), 0.01), _LOOK_SECONDS)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stir.wait()
+        except TimeoutError:
+            pass
+
+    def _gate(self, command: Command) -> Gate:
+        around, now = self._around, self._clock.seconds()
+        if not around.connected() or (command.ordered and around.online(command.device) is False):
+            return Gate.WAIT
+        try:
+            route(command.device, command.name, around.speaks(command.device))
+        except RefusedError:  # its protocol is another by now
+            return Gate.NEVER
+        who = command.scope
+        if command.scope:
+            try:
+                view = around.may(command.scope, command.device, command.name)
+            except AwayError:
+                return Gate.WAIT
+            if view is None:
+                return Gate.NEVER
+            who = STORE if view.store else command.scope
+        return Gate.GO if self.leases.take(command.device, who, now) is None else Gate.WAIT
+
+    async def _hand_over(self, command: Command) -> None:
+        try:
+            way = route(command.device, command.name, self._around.speaks(command.device))
+            await self._around.publish(
+                way.topic,
+                command.payload,
+                response_topic=way.answer_topic,
+                correlation_data=command.id.encode() if way.answer_topic else b"",
+                # A door must not open an hour after whoever asked for it has gone.
+                expiry_seconds=max(1, math.ceil(command.expires_seconds - self._clock.seconds())),
+            )
+        except LostError:  # sent at most once: it may have been; at least once: again, with the next connection
+            log.info("the broker was lost while a command was sent", extra={"command": command.id})
+        except (AwayError, RefusedError):
+            self._queue.not_sent(command.id, self._now())
+        else:
+            self._queue.handed_over(command.id, self._now())
+        self._tell(command.id)
+        self._stir.set()
+
+    def _tell(self, id_: str, payload: bytes | None = None) -> None:
+        """Tell those who wait for `id_` how it ended, if it has."""
+        command = self._queue.get(id_)
+        if command is None or not command.ended:
+            return
+        for waiter in self._waiters.get(id_, ()):
+            if waiter.answer.done():
+                continue
+            try:
+                found = outcome(command, payload, self._now())
+            except RefusedError as why:
+                _refuse(waiter, why)
+                continue
+            if found is not None:
+                local = waiter.order.actor.startswith("local:")
+                hidden = found.payload != b"" and not local and self._around.stays(_ack(command))
+                waiter.answer.set_result(replace(found, payload=b"") if hidden else found)
+
+    def _now(self) -> Now:
+        return Now(self._clock.boot_id, self._clock.seconds(), self._clock.wall_nano())
 
 
-def _check(name: str, payload: bytes, timeout_seconds: float, idempotency_key: str) -> None:
-    if not is_command_name(name):
-        raise RefusedError("BAD_REQUEST", f"command name {name[:64]!r} must be 1..64 characters of [A-Za-z0-9_-]")
-    if len(payload) > MAX_PAYLOAD_BYTES:
-        raise RefusedError("BAD_REQUEST", f"payload of {len(payload)} bytes; at most {MAX_PAYLOAD_BYTES}")
-    if not 0 < timeout_seconds <= 60:
-        raise RefusedError("BAD_REQUEST", f"timeout of {timeout_seconds:g} s must be over 0 and at most 60")
-    if len(idempotency_key.encode()) > MAX_KEY_BYTES:
-        raise RefusedError("BAD_REQUEST", f"idempotency key over {MAX_KEY_BYTES} bytes")
+def _ack(command: Command | CommandView) -> str:
+    return ack_topic(command.device, command.name)
+
+
+def _settle(settlers: Iterable[asyncio.Future[None]], why: StorageError | None) -> None:
+    for settler in settlers:
+        if settler.done():
+            continue
+        if why is None:
+            settler.set_result(None)
+        else:
+            settler.set_exception(why)
+
+
+def _refuse(waiter: _Waiter, why: Exception) -> None:
+    if not waiter.answer.done():
+        waiter.answer.set_exception(why)
