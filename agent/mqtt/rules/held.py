@@ -95,10 +95,12 @@ class Held:
         await self._look()
 
     async def close(self) -> None:
-        if self._thread is not None and self._file is not None:
+        """When nothing is put any more. May be called again."""
+        if self._file is not None:
             await self._call(HeldFile.close)
         if self._thread is not None:
             self._thread.shutdown(wait=False)
+        self._file, self._thread = None, None
 
     async def _look(self) -> None:
         self.next_due_seconds = await self._call(HeldFile.next_due)

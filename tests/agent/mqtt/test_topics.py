@@ -6,9 +6,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent.errors import RefusedError
-from agent.mqtt.topics import Kind, RuleSet, Verdict, ack_topic, command_topic, compile_rules, is_filter, matches, parse
-from agent.spec import DeviceRule, Residency
+from agent.mqtt.topics import (
+    ROOTS,
+    DeviceTopic,
+    Kind,
+    ack_topic,
+    command_topic,
+    is_device_id,
+    is_filter,
+    matches,
+    parse,
+)
 
 ALPHABET = ["", "a", "b", "$a", "$SYS", "devices", "é"]
 topics = st.lists(st.sampled_from(ALPHABET), min_size=1, max_size=5).map("/".join).filter(bool)
@@ -132,47 +140,62 @@ def test_command_topics_are_read_back():
     assert where is not None and where.kind is Kind.ACK and where.command == "open"
 
 
-def test_the_first_rule_that_matches_decides():
-    rules = compile_rules(
-        (
-            DeviceRule("devices/cam-1/thumb", priority=2),
-            DeviceRule("devices/+/thumb", forward=False),
-            DeviceRule("devices/+/camera/#", residency=Residency.STORE, priority=9),
-            DeviceRule("#", priority=1),
-        )
-    )
-    assert rules.decide("devices/cam-1/thumb") == Verdict(forward=True, priority=2)
-    assert rules.decide("devices/cam-2/thumb").forward is False
-    assert rules.decide("devices/x/camera/a").forward is False
-    assert rules.decide("devices/x/temp") == Verdict(forward=True, priority=1)
-
-
-def test_without_a_matching_rule_a_message_is_forwarded_with_priority_5():
-    assert RuleSet().decide("devices/d/temp") == Verdict(forward=True, priority=5)
-
-
-def test_residency_store_wins_over_forward():
-    rules = compile_rules((DeviceRule("devices/#", forward=True, residency=Residency.STORE),))
-    assert rules.decide("devices/d/x").forward is False
-
-
 @pytest.mark.parametrize(
-    "rule",
+    ("topic", "expected"),
     [
-        DeviceRule(""),
-        DeviceRule("devices/a#"),
-        DeviceRule("devices/#/a"),
-        DeviceRule("devices/a+/b"),
-        DeviceRule("+/camera/#"),  # looks right and would match nothing: what it keeps in would leave
-        DeviceRule("fridge-1/#"),
-        DeviceRule("$share/g/devices/#"),
-        DeviceRule("devices/" + "x" * 505),
-        DeviceRule("devices/a\0"),
-        DeviceRule("devices/#", priority=10),
-        DeviceRule("devices/#", priority=-1),
+        (
+            "spBv1.0/store/NBIRTH/edge",
+            DeviceTopic("edge", "NBIRTH", Kind.SPARKPLUG, group="store", message_type="NBIRTH", node="edge"),
+        ),
+        (
+            "spBv1.0/a store/DDATA/edge 1/fridge/2",
+            None,
+        ),
+        (
+            "spBv1.0/a store/DDATA/edge 1/fridge",
+            DeviceTopic(
+                "edge_1.fridge",
+                "DDATA",
+                Kind.SPARKPLUG,
+                group="a store",
+                message_type="DDATA",
+                node="edge 1",
+                unit="fridge",
+            ),
+        ),
+        (
+            "spBv1.0/g/NCMD/edge",
+            DeviceTopic("edge", "NCMD", Kind.COMMAND, group="g", message_type="NCMD", node="edge"),
+        ),
+        ("spBv1.0/STATE/host", None),
+        ("spBv1.0/g/NDATA/edge/device", None),
+        ("spBv1.0/g/DDATA/edge", None),
+        ("spBv1.0/g/DDATA/edge/", None),
+        ("spBv1.0/g/XDATA/edge", None),
+        ("spBv1.0/g/NDATA/", None),
+        ("spBv1.0/g/DDATA//x", None),
+        (f"spBv1.0/g/DDATA/{'n' * 40}/{'d' * 40}", None),
+        ("zigbee2mqtt/Living room", DeviceTopic("Living_room", "", Kind.ZIGBEE)),
+        ("zigbee2mqtt/0x00158d0001e1a5f5/raw", DeviceTopic("0x00158d0001e1a5f5", "raw", Kind.ZIGBEE)),
+        ("zigbee2mqtt/lamp/availability", DeviceTopic("lamp", "availability", Kind.STATUS)),
+        ("zigbee2mqtt/lamp/set", DeviceTopic("lamp", "set", Kind.COMMAND)),
+        ("zigbee2mqtt/lamp/get/state", DeviceTopic("lamp", "get/state", Kind.COMMAND)),
+        ("zigbee2mqtt/bridge/state", DeviceTopic("bridge", "state", Kind.STATUS)),
+        ("zigbee2mqtt/bridge/request/restart", DeviceTopic("bridge", "request/restart", Kind.COMMAND)),
+        ("zigbee2mqtt/bridge/devices", DeviceTopic("bridge", "devices", Kind.ZIGBEE)),
+        ("zigbee2mqtt/", None),
+        ("homeassistant/sensor/fridge/config", DeviceTopic("fridge", "sensor/config", Kind.DISCOVERY)),
+        ("homeassistant/sensor/node/temp/config", DeviceTopic("node", "sensor/temp/config", Kind.DISCOVERY)),
+        ("homeassistant/status", None),
+        ("homeassistant/sensor/fridge/state", None),
+        ("homeassistant//fridge/config", None),
     ],
 )
-def test_one_bad_rule_refuses_the_whole_set_and_is_named(rule):
-    with pytest.raises(RefusedError, match="device rule 2") as refused:
-        compile_rules((DeviceRule("devices/#"), rule))
-    assert refused.value.reason == "BAD_REQUEST"
+def test_topics_of_others_say_whose_they_are(topic: str, expected: DeviceTopic | None):
+    assert parse(topic) == expected
+
+
+@given(st.sampled_from(ROOTS), st.lists(st.text(max_size=20), max_size=5))
+def test_whatever_is_below_a_root_names_a_device_or_nothing(root: str, levels: list[str]):
+    where = parse("/".join([root, *levels]))
+    assert where is None or is_device_id(where.device)
