@@ -28,7 +28,6 @@ from agent.link.wanted import Wanted
 from agent.model import Body, Event, Sink
 from agent.mqtt.rules.compile import compile_rules
 from agent.mqtt.service import MqttService
-from agent.orders import DevicePage, DeviceQuery
 from agent.runtime.serve import serve
 from agent.runtime.service import Service
 from agent.sandbox import Sandbox
@@ -163,7 +162,7 @@ class App:
             jobs=self._jobs.jobs,
             stop_job=self._jobs.stop_job,
             logs=self._jobs.logs,
-            devices=self._devices,
+            devices=self._mqtt.devices,
             send_command=self._mqtt.send_command,
             commands=self._mqtt.commands,
             cancel_command=self._mqtt.cancel_command,
@@ -171,12 +170,6 @@ class App:
             images=self._images.views,
             put_image=self._images.put,
         )
-
-    def _devices(self, query: DeviceQuery) -> DevicePage:
-        every = self._mqtt.devices()
-        behind = [view for view in every if view.id > query.after and query.device in ("", view.id)]
-        found = tuple(behind[: query.limit])
-        return DevicePage(found, len(behind) > len(found), len(every), sum(view.online for view in every))
 
     def _facts(self) -> NodeFacts:
         return NodeFacts(

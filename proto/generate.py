@@ -1,4 +1,4 @@
-"""Regenerate storeedge/v1/*_pb2*.py(i) from the .proto files beside them: `./dev proto`, or into another folder."""
+"""Regenerate storeedge/**/*_pb2*.py(i) from the .proto files beside them: `./dev proto`, or into another folder."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ def generate(out: Path) -> None:
     """Write the generated modules below `out`. Raises SystemExit when protoc refuses a file."""
     google_rpc = Path(status_pb2.__file__).parents[2]
     google_protobuf = Path(grpc_tools.__file__).parent / "_proto"
-    protos = sorted(HERE.glob("storeedge/v1/*.proto"))
+    protos = sorted(HERE.glob("storeedge/**/*.proto"))
     services = [p for p in protos if "\nservice " in p.read_text()]
     paths = [f"-I{HERE}", f"-I{google_rpc}", f"-I{google_protobuf}"]
     runs = [

@@ -60,10 +60,10 @@ def test_generated_code_is_what_the_protos_say(tmp_path: Path) -> None:
     from generate import generate
 
     generate(tmp_path)
-    fresh = {p.name for p in (tmp_path / "storeedge/v1").iterdir()}
-    committed = TOP / "proto/storeedge/v1"
-    assert fresh == {p.name for p in committed.glob("*_pb2*")}
-    _, differ, missing = filecmp.cmpfiles(tmp_path / "storeedge/v1", committed, sorted(fresh), shallow=False)
+    fresh = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*_pb2*")}
+    committed = TOP / "proto"
+    assert fresh == {str(p.relative_to(committed)) for p in committed.rglob("*_pb2*.py*") if p.suffix != ".pyc"}
+    _, differ, missing = filecmp.cmpfiles(tmp_path, committed, sorted(fresh), shallow=False)
     assert (differ, missing) == ([], []), "run ./dev proto and commit what it wrote"
 
 

@@ -72,6 +72,7 @@ class MqttConfig:
     username: str = ""
     password_file: Path | None = None
     receive_maximum: int = bounds(500, 1, 65535)
+    max_devices: int = bounds(20_000, 256, 1_000_000)
 
 
 @dataclass(frozen=True, slots=True)

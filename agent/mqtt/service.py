@@ -1,33 +1,29 @@
 """The MQTT service: the broker's connection, the bridge, the registry and the commands, together."""
 
 import asyncio
-import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agent.clock import Clock
 from agent.config.schema import MqttConfig
-from agent.errors import StorageError
-from agent.model import DeviceView, Sink
+from agent.model import Sink
 from agent.mqtt.bridge import Bridge
 from agent.mqtt.bulk import Bulk
 from agent.mqtt.commands.down import Down, Known
 from agent.mqtt.control import read_password
 from agent.mqtt.handled import Handled
+from agent.mqtt.registry.keeper import Keeper
 from agent.mqtt.registry.registry import Registry
 from agent.mqtt.registry.registry_file import RegistryFile
 from agent.mqtt.rules.backlog import Backlog
 from agent.mqtt.rules.held import Held
 from agent.mqtt.rules.releaser import Releaser
 from agent.mqtt.rules.rules import Rules
-from agent.orders import CommandAnswer, CommandOrder, CommandView
+from agent.orders import CommandAnswer, CommandOrder, CommandView, DevicePage, DeviceQuery
 from agent.runtime.service import pause
 from agent.spec import DeviceRule
 
-log = logging.getLogger(__name__)
-
-_SAVE_SECONDS = 5.0
 _BEAT_SECONDS = 5.0
 
 
@@ -45,8 +41,7 @@ class MqttService:
         self._config = config
         self._clock = clock
         self._draw = draw
-        self._file = RegistryFile(state_dir / "devices.sqlite")
-        self._registry = Registry()
+        self._registry = Registry(config.max_devices)
         backlog = Backlog()
         self._held = Held(state_dir / "held.db", backlog, clock, lambda: os.urandom(16).hex())
         self._rules = Rules(backlog, self._held.hurry)
@@ -59,15 +54,24 @@ class MqttService:
         self._down = Down(config, state_dir, record, clock, draw, known, lambda: read_password(config))
         self._bridge = Bridge(self._down.record, self._registry, self._rules, self._held, handled, clock, draw)
         self._bulk = Bulk(config, self._bridge, handled, clock, draw)
+        self._keeper = Keeper(
+            self._registry,
+            RegistryFile(state_dir / "devices.sqlite"),
+            record,
+            clock,
+            self._down.control.publish,
+            lambda: self._bulk.connected,
+            lambda: self._bridge.settled,
+        )
 
     @property
     def connected(self) -> bool:
         """Whether the broker is there and the subscriptions stand."""
         return self._bulk.connected and self._down.control.connected
 
-    def devices(self) -> tuple[DeviceView, ...]:
-        """By id."""
-        return self._registry.views()
+    def devices(self, query: DeviceQuery) -> DevicePage:
+        """Those that were heard of or are registered."""
+        return self._registry.page(query, self._clock.wall_nano())
 
     def apply_rules(self, rules: tuple[DeviceRule, ...]) -> None:
         """All of them from the next message on; RefusedError BAD_REQUEST when one can't be, and the old ones stay."""
@@ -91,41 +95,16 @@ class MqttService:
                 beat()
                 await pause(stop, _BEAT_SECONDS)
             return
-        await self._restore()
+        await self._keeper.restore()
+        await self._held.restore()
         try:
             async with asyncio.TaskGroup() as group:
                 down = group.create_task(self._down.run(), name="mqtt-down")
                 releaser = group.create_task(self._releaser.run(), name="mqtt-releaser")
-                group.create_task(self._keep_saved(stop), name="mqtt-registry")
+                group.create_task(self._keeper.run(stop), name="mqtt-registry")
                 await self._bulk.run(stop, beat)
                 down.cancel()
                 releaser.cancel()
-            await self._save()
         finally:
             await self._held.close()
-            await asyncio.to_thread(self._file.close)
-
-    async def _restore(self) -> None:
-        try:
-            self._registry.restore(await asyncio.to_thread(self._file.load))
-        except StorageError as why:
-            log.warning("device registry can't be read, begins empty", extra={"reason": why})
-        await self._held.restore()
-
-    async def _keep_saved(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            await pause(stop, _SAVE_SECONDS)
-            await self._save()
-
-    async def _save(self) -> None:
-        """Only what is durable in the spool too: else an online event could be lost that the file says was sent."""
-        if not self._bridge.settled:
-            return
-        changes = self._registry.take_changes()
-        if not changes.changed and not changes.gone:
-            return
-        try:
-            await asyncio.to_thread(self._file.save, changes)
-        except StorageError as why:
-            self._registry.put_back(changes)
-            log.warning("device registry can't be saved", extra={"reason": why})
+            await self._keeper.close()

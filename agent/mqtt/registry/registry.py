@@ -1,121 +1,335 @@
-"""Devices that were heard of: when, how much, and whether they say they are there."""
+"""Devices that were heard of or are registered: when, how much, what they said last, who is there, who is silent."""
 
-from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from math import exp
 
 from agent.model import DeviceView, Event
+from agent.mqtt.access.accounts import Account
+from agent.mqtt.registry.channels import Announced
+from agent.mqtt.registry.complaints import Complaints
+from agent.mqtt.registry.decoded import PLAIN, Decoded
+from agent.mqtt.registry.decoders import Decoders
+from agent.mqtt.registry.device import Device, Kept, kept, last_values, remember, restored, view
+from agent.mqtt.registry.plain import MAX_KEPT_BYTES
+from agent.mqtt.registry.presence import said
+from agent.mqtt.registry.rates import FADE_PER_NANO
+from agent.mqtt.registry.silence import Watch
 from agent.mqtt.topics import DeviceTopic, Kind
+from agent.mqtt.wire.delivery import Delivery
+from agent.orders import DevicePage, DeviceQuery
 
-MAX_DEVICES = 10_000
-
-
-@dataclass(slots=True)
-class _Device:
-    online: bool
-    first_seen_unix_nano: int
-    last_seen_unix_nano: int
-    messages: int
-    payload_bytes: int
-    last_topic: str
+MAX_DEVICES = 20_000
+# However many are registered, so many others have room: a bridge's devices are none of ours.
+_LEAST_STRANGERS = 256
+# Writing these takes a few ms of the loop; what is left goes with the next save.
+_MOST_CHANGES = 2048
+_NANO = 1_000_000_000
+# The checks come every few seconds. A longer pause: this machine stood still, or its clock was set.
+_PAUSE_NANO = 60 * _NANO
+_CHANNEL = Kind.CHANNEL
+_NO_EVENTS: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
     """What has to be written so that the file says what memory says."""
 
-    changed: tuple[DeviceView, ...]
-    gone: tuple[str, ...]
+    changed: tuple[Kept, ...]
+    gone: tuple[str, ...] = ()
+    announced: tuple[Announced, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.changed or self.gone or self.announced)
 
 
 class Registry:
-    """At most `limit` devices, in the order they were last seen: one more, and the longest unseen is forgotten.
+    """Every registered device, and others up to `limit` together: one more, and those unseen for longest go.
 
-    A device goes online with any message of its own and offline only by its word: `devices/<id>/status` with the
-    payload `offline`, which is also what its last will should be. Silence alone says nothing: a door may be shut for
-    a week.
+    A device goes online with any message of its own and offline only by its word: a status, a last will, a Sparkplug
+    death. Silence alone says nothing, unless its account says how long it may be silent, and only while we listen.
+    What the broker had retained tells of the past: only a status in it counts, and it is no sighting.
+
+    What a device said is kept only from messages that may be shown to central (docs/decisions/0076-registry.md).
     """
 
     def __init__(self, limit: int = MAX_DEVICES) -> None:
         self._limit = limit
-        self._devices: OrderedDict[str, _Device] = OrderedDict()
-        self._changed: set[str] = set()
+        self._devices: dict[str, Device] = {}
+        self._accounts: dict[str, Account] = {}
+        self._strangers: dict[str, None] = {}
+        self._names: list[str] | None = None
+        self._changed: dict[str, None] = {}
+        self._watch = Watch()
+        self._listening_unix_nano = 0
+        self._checked_unix_nano = 0
+        self._complaints = Complaints()
+        self._decoders = Decoders()
+        self._announced = self._decoders.channels.by_topic
 
-    def restore(self, views: Iterable[DeviceView]) -> None:
-        """Begin with what an earlier run knew."""
-        for view in sorted(views, key=lambda v: v.last_seen_unix_nano):
-            self._devices[view.id] = _Device(
-                view.online,
-                view.first_seen_unix_nano,
-                view.last_seen_unix_nano,
-                view.messages,
-                view.payload_bytes,
-                view.last_topic,
-            )
+    def restore(self, rows: Iterable[Kept], announced: Iterable[Announced] = ()) -> None:
+        """Begin with what an earlier run knew. Before `follow`."""
+        for row in rows:
+            self._devices[row.id] = restored(row)
+            self._strangers[row.id] = None
+        self._decoders.restore(announced)
+        self._names = None
+
+    def follow(self, accounts: Iterable[Account]) -> None:
+        """These are the accounts now, all of them. Call it at the start and after each change."""
+        before, self._accounts = self._accounts, {account.id: account for account in accounts}
+        for name, account in self._accounts.items():
+            if before.get(name) is not account:
+                self._strangers.pop(name, None)
+                self._guard(name)
+        for name in before.keys() - self._accounts.keys():
+            self._watch.drop(name)
+            if name in self._devices:
+                self._strangers[name] = None
+        self._names = None
         self._shrink()
 
-    def observe(
-        self, where: DeviceTopic, topic: str, payload: bytes, *, retained: bool, now_unix_nano: int
-    ) -> Event | None:
-        """Take note of a message; the event says that the device came or went.
+    def decode(self, where: DeviceTopic, delivery: Delivery) -> Decoded:
+        """Before `observe`, once for each message: Sparkplug counts them. PLAIN for what no decoder is for."""
+        if where.kind is _CHANNEL and delivery.topic not in self._announced:
+            return PLAIN
+        return self._decoders.decode(where, delivery)
 
-        What the broker had retained tells of the past: only a status in it counts, and it is no sighting.
-        """
-        if where.kind is Kind.COMMAND:
-            return None
+    def observe(
+        self, where: DeviceTopic, delivery: Delivery, now_unix_nano: int, shown: bool, decoded: Decoded = PLAIN
+    ) -> tuple[Event, ...]:
+        """Take note of a message. `shown`: central may be told its topic and what it says."""
         device = self._devices.get(where.device)
-        if device is None:
-            device = self._devices[where.device] = _Device(False, now_unix_nano, now_unix_nano, 0, 0, "")
+        if (
+            device is None
+            or decoded is not PLAIN
+            or where.kind is not _CHANNEL
+            or delivery.retained
+            or device.silent
+            or not device.online
+        ):
+            return self._observe_rare(where, delivery, now_unix_nano, shown, decoded)
+        _count(device, delivery, now_unix_nano, shown)
+        self._changed[where.device] = None
+        return _NO_EVENTS
+
+    def _observe_rare(
+        self, where: DeviceTopic, delivery: Delivery, now_unix_nano: int, shown: bool, decoded: Decoded
+    ) -> tuple[Event, ...]:
+        """All but a live message, on a channel, of a device that is online and was not silent."""
+        events: list[Event] = []
+        if decoded.why and self._complaints.allow(where.device, now_unix_nano):
+            events.append(Event("device.malformed", message=decoded.why, attributes={"device": where.device}))
+        if not shown:
+            self._decoders.hide(where, delivery.topic)
+        if where.kind is Kind.COMMAND or where.kind is Kind.DISCOVERY:
+            return tuple(events)  # not its own word; and who announces devices may be none
+        device = self._devices.get(where.device) or self._begin(where.device, now_unix_nano)
+        present = said(where, delivery.payload, decoded)
+        own = present.pop(where.device, None)
+        if delivery.retained or own is False:
+            _count_past(device, delivery, shown)
+        else:
+            _count(device, delivery, now_unix_nano, shown)
+            events.extend(self._heard(where.device, device))
+        if shown and decoded.values:
+            remember(device, decoded.values)
+        if own is None and not delivery.retained:
+            own = True
+        events.extend(self._set_online(where.device, own))
+        for name, online in present.items():
+            events.extend(self._set_online(name, online))
+        self._changed[where.device] = None
+        return tuple(events)
+
+    def _begin(self, name: str, now_unix_nano: int) -> Device:
+        device = self._devices[name] = Device(first_seen_unix_nano=now_unix_nano, last_seen_unix_nano=now_unix_nano)
+        if name not in self._accounts:
+            self._strangers[name] = None
+            self._names = None
             self._shrink()
-        word = payload.strip().lower() if where.kind is Kind.STATUS else b""
-        device.messages += 1
-        device.payload_bytes += len(payload)
-        device.last_topic = topic
-        if not retained and word != b"offline":
-            device.last_seen_unix_nano = now_unix_nano
-            self._devices.move_to_end(where.device)
-        self._changed.add(where.device)
-        online = device.online if retained else True
-        if word in {b"online", b"offline"}:
-            online = word == b"online"
-        if online == device.online:
-            return None
-        device.online = online
-        return Event(kind=f"device.{'online' if online else 'offline'}", attributes={"device": where.device})
+        return device
+
+    def _heard(self, name: str, device: Device) -> Iterator[Event]:
+        if device.silent:
+            device.silent = False
+            self._guard(name)
+            yield Event("device.heard", attributes={"device": name})
+
+    def _set_online(self, name: str, online: bool | None) -> Iterator[Event]:
+        device = self._devices.get(name)
+        if device is not None and online is not None and online is not device.online:
+            device.online = online
+            self._changed[name] = None
+            yield Event(f"device.{'online' if online else 'offline'}", attributes={"device": name})
+
+    # --- silence -------------------------------------------------------------------------------------
+
+    def listen(self, now_unix_nano: int) -> None:
+        """The broker is there and the subscription stands: from here on, silence is a device's."""
+        self._listening_unix_nano = self._checked_unix_nano = now_unix_nano
+
+    def deafen(self) -> None:
+        """The broker is away: nobody can be heard."""
+        self._listening_unix_nano = 0
+
+    def check(self, now_unix_nano: int) -> tuple[Event, ...]:
+        """Who has been silent for too long since the last check. Call it every few seconds."""
+        passed, self._checked_unix_nano = now_unix_nano - self._checked_unix_nano, now_unix_nano
+        if not self._listening_unix_nano:
+            return _NO_EVENTS
+        if not 0 <= passed <= _PAUSE_NANO:
+            self._listening_unix_nano = now_unix_nano
+        events: list[Event] = []
+        for name in self._watch.take_due(now_unix_nano):
+            due = self._due(name)
+            if due > now_unix_nano:
+                self._watch.put(name, due)
+            elif due:
+                events.append(self._silence(name))
+        return tuple(events)
+
+    def _due(self, name: str) -> int:
+        """When it will have been silent for too long; 0: never, or it is already."""
+        account, device = self._accounts.get(name), self._devices.get(name)
+        if account is None or not account.silent_after_seconds or (device is not None and device.silent):
+            return 0
+        last = 0 if device is None else device.last_seen_unix_nano
+        return max(last, self._listening_unix_nano) + account.silent_after_seconds * _NANO
+
+    def _silence(self, name: str) -> Event:
+        device = self._devices.get(name)
+        if device is None:
+            device = self._devices[name] = Device()
+        device.silent = True
+        self._changed[name] = None
+        after = self._accounts[name].silent_after_seconds
+        return Event(
+            "device.silent",
+            message=f"{name} has said nothing for {after} s",
+            attributes={"device": name, "silent_after_seconds": str(after)},
+        )
+
+    def _guard(self, name: str) -> None:
+        """Look at it when it could be silent for too long."""
+        device = self._devices.get(name)
+        account = self._accounts[name]
+        if device is not None and device.silent and not account.silent_after_seconds:
+            device.silent = False
+            self._changed[name] = None
+        due = self._due(name)
+        if due:
+            self._watch.put(name, due)
+        else:
+            self._watch.drop(name)
+
+    # --- who asks ------------------------------------------------------------------------------------
 
     def get(self, device: str) -> DeviceView | None:
-        known = self._devices.get(device)
-        return None if known is None else _view(device, known)
+        """Without values and with the rates of when it was last seen; None when it is neither known nor registered."""
+        known, account = self._devices.get(device), self._accounts.get(device)
+        return None if known is None and account is None else view(device, known, account, 0)
 
-    def views(self) -> tuple[DeviceView, ...]:
-        return tuple(_view(name, self._devices[name]) for name in sorted(self._devices))
+    def page(self, query: DeviceQuery, now_unix_nano: int) -> DevicePage:
+        """By id. Values only when one device is asked for."""
+        found: list[DeviceView] = []
+        more = False
+        for name in self._asked(query):
+            device, account = self._devices.get(name), self._accounts.get(name)
+            if not _fits(query, device, account):
+                continue
+            if len(found) == query.limit:
+                more = True
+                break
+            shown = view(name, device, account, now_unix_nano)
+            found.append(replace(shown, values=last_values(device)) if query.device else shown)
+        online = sum(device.online for device in self._devices.values())
+        return DevicePage(tuple(found), more, len(self._sorted()), online)
 
-    def take_changes(self) -> Changes:
-        """What changed since the last call."""
-        names, self._changed = self._changed, set()
+    def _asked(self, query: DeviceQuery) -> Iterable[str]:
+        if query.device:
+            known = query.device in self._devices or query.device in self._accounts
+            return (query.device,) if known and query.device > query.after else ()
+        names = self._sorted()
+        return (names[at] for at in range(bisect_right(names, query.after), len(names)))
+
+    def _sorted(self) -> list[str]:
+        if self._names is None:
+            self._names = sorted({*self._devices, *self._accounts})
+        return self._names
+
+    def take_rebirths(self, now_unix_nano: int) -> tuple[tuple[str, str], ...]:
+        """(group, node) of Sparkplug nodes to be asked for their births: sparkplug.rebirth_topic, rebirth_command."""
+        return self._decoders.take_rebirths(now_unix_nano)
+
+    # --- the file ------------------------------------------------------------------------------------
+
+    def take_changes(self, most: int = _MOST_CHANGES) -> Changes:
+        """What changed since the last call, at most so many devices: call it again until nothing is left."""
+        names = list(self._changed)[:most]
+        for name in names:
+            del self._changed[name]
+        devices = self._devices
         return Changes(
-            tuple(_view(name, self._devices[name]) for name in names if name in self._devices),
-            tuple(name for name in names if name not in self._devices),
+            tuple(kept(name, devices[name]) for name in names if name in devices),
+            tuple(name for name in names if name not in devices),
+            self._decoders.channels.take_changes(),
         )
 
     def put_back(self, changes: Changes) -> None:
         """They could not be written: they stay due."""
-        self._changed.update(view.id for view in changes.changed)
-        self._changed.update(changes.gone)
+        self._changed.update(dict.fromkeys(row.id for row in changes.changed))
+        self._changed.update(dict.fromkeys(changes.gone))
+        self._decoders.channels.put_back(changes.announced)
+
+    def forget(self, device: str) -> None:
+        """As if it had never been heard of."""
+        if self._devices.pop(device, None) is not None:
+            self._strangers.pop(device, None)
+            self._changed[device] = None
+            self._names = None
 
     def _shrink(self) -> None:
-        while len(self._devices) > self._limit:
-            name, _ = self._devices.popitem(last=False)
-            self._changed.add(name)
+        """More than one at once, or a flood of names would have us look for the oldest at each message."""
+        room = max(self._limit - len(self._accounts), min(self._limit, _LEAST_STRANGERS))
+        if len(self._strangers) <= room:
+            return
+        devices = self._devices
+        oldest = sorted(self._strangers, key=lambda name: devices[name].last_seen_unix_nano)
+        for name in oldest[: len(oldest) - room + room // 16]:
+            self.forget(name)
 
 
-def _view(name: str, device: _Device) -> DeviceView:
-    return DeviceView(
-        id=name,
-        online=device.online,
-        first_seen_unix_nano=device.first_seen_unix_nano,
-        last_seen_unix_nano=device.last_seen_unix_nano,
-        messages=device.messages,
-        payload_bytes=device.payload_bytes,
-        last_topic=device.last_topic,
-    )
+def _count(device: Device, delivery: Delivery, now_unix_nano: int, shown: bool) -> None:
+    """A sighting. Written out, because it is done for each message: 0.6 us."""
+    size = len(delivery.payload)
+    elapsed = now_unix_nano - device.last_seen_unix_nano
+    left = exp(elapsed * FADE_PER_NANO) if elapsed > 0 else 1.0
+    device.messages_faded = device.messages_faded * left + 1.0
+    device.bytes_faded = device.bytes_faded * left + size
+    device.messages += 1
+    device.payload_bytes += size
+    device.last_seen_unix_nano = now_unix_nano
+    if not device.first_seen_unix_nano:
+        device.first_seen_unix_nano = now_unix_nano
+    if shown:
+        device.last_topic = delivery.topic
+        device.last_payload = delivery.payload if size <= MAX_KEPT_BYTES else b""
+
+
+def _count_past(device: Device, delivery: Delivery, shown: bool) -> None:
+    """What tells of the past, or of the end: no sighting."""
+    device.messages += 1
+    device.payload_bytes += len(delivery.payload)
+    if shown:
+        device.last_topic = delivery.topic
+        device.last_payload = delivery.payload if len(delivery.payload) <= MAX_KEPT_BYTES else b""
+
+
+def _fits(query: DeviceQuery, device: Device | None, account: Account | None) -> bool:
+    if query.silent and (device is None or not device.silent):
+        return False
+    if query.zone and (account is None or account.zone != query.zone):
+        return False
+    return not query.device_class or (account is not None and account.device_class == query.device_class)

@@ -5,12 +5,14 @@ import sqlite3
 from pathlib import Path
 
 from agent.errors import StorageError
-from agent.model import DeviceView
+from agent.mqtt.registry.channels import Announced
+from agent.mqtt.registry.device import Kept
 from agent.mqtt.registry.registry import Changes
 
 log = logging.getLogger(__name__)
 
 _SCHEMA = """
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS device (
     id TEXT PRIMARY KEY,
     online INTEGER NOT NULL,
@@ -19,8 +21,16 @@ CREATE TABLE IF NOT EXISTS device (
     messages INTEGER NOT NULL,
     payload_bytes INTEGER NOT NULL,
     last_topic TEXT NOT NULL
-) WITHOUT ROWID
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS announced (topic TEXT PRIMARY KEY, payload BLOB NOT NULL) WITHOUT ROWID;
+ALTER TABLE device ADD COLUMN messages_faded REAL NOT NULL DEFAULT 0;
+ALTER TABLE device ADD COLUMN bytes_faded REAL NOT NULL DEFAULT 0;
+ALTER TABLE device ADD COLUMN silent INTEGER NOT NULL DEFAULT 0;
+PRAGMA user_version = 1;
+COMMIT;
 """
+# From a file of version 0, which had the first columns only, or from none. One transaction: a crash leaves 0 or 1.
+_VERSION = 1
 
 
 class RegistryFile:
@@ -34,7 +44,7 @@ class RegistryFile:
         self._path = path
         self._open_db: sqlite3.Connection | None = None
 
-    def load(self) -> tuple[DeviceView, ...]:
+    def load(self) -> tuple[tuple[Kept, ...], tuple[Announced, ...]]:
         """Empty when there is no file. One that makes no sense is set aside, and said so: it can be learnt again.
 
         Raises StorageError when the disk fails.
@@ -50,15 +60,20 @@ class RegistryFile:
             self._path.replace(aside)
             for rest in ("-wal", "-shm"):
                 self._path.with_name(self._path.name + rest).unlink(missing_ok=True)
-            return ()
+            return (), ()
 
     def save(self, changes: Changes) -> None:
         """Raises StorageError; nothing of `changes` is written then."""
         try:
             db = self._db()
             with db:
-                db.executemany("INSERT OR REPLACE INTO device VALUES (?, ?, ?, ?, ?, ?, ?)", map(_row, changes.changed))
+                db.executemany("INSERT OR REPLACE INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", changes.changed)
                 db.executemany("DELETE FROM device WHERE id = ?", [(name,) for name in changes.gone])
+                for topic, payload in changes.announced:
+                    if payload:
+                        db.execute("INSERT OR REPLACE INTO announced VALUES (?, ?)", (topic, payload))
+                    else:
+                        db.execute("DELETE FROM announced WHERE topic = ?", (topic,))
         except (sqlite3.Error, OSError) as why:
             raise StorageError(f"{self._path}: {why}") from why
 
@@ -67,12 +82,14 @@ class RegistryFile:
             self._open_db.close()
             self._open_db = None
 
-    def _load(self) -> tuple[DeviceView, ...]:
-        rows = self._db().execute(
-            "SELECT id, online, first_seen_unix_nano, last_seen_unix_nano, messages, payload_bytes, last_topic"
-            " FROM device"
+    def _load(self) -> tuple[tuple[Kept, ...], tuple[Announced, ...]]:
+        db = self._db()
+        rows = db.execute(
+            "SELECT id, online, first_seen_unix_nano, last_seen_unix_nano, messages, payload_bytes, last_topic,"
+            " messages_faded, bytes_faded, silent FROM device"
         )
-        return tuple(DeviceView(row[0], bool(row[1]), *row[2:]) for row in rows)
+        devices = tuple(Kept._make((row[0], bool(row[1]), *row[2:9], bool(row[9]))) for row in rows)
+        return devices, tuple(Announced(*row) for row in db.execute("SELECT topic, payload FROM announced"))
 
     def _db(self) -> sqlite3.Connection:
         if self._open_db is None:
@@ -80,17 +97,6 @@ class RegistryFile:
             self._open_db = sqlite3.connect(self._path, check_same_thread=False)
             self._open_db.execute("PRAGMA journal_mode=WAL")
             self._open_db.execute("PRAGMA synchronous=NORMAL")
-            self._open_db.execute(_SCHEMA)
+            if self._open_db.execute("PRAGMA user_version").fetchone() != (_VERSION,):
+                self._open_db.executescript(_SCHEMA)
         return self._open_db
-
-
-def _row(view: DeviceView) -> tuple[str, bool, int, int, int, int, str]:
-    return (
-        view.id,
-        view.online,
-        view.first_seen_unix_nano,
-        view.last_seen_unix_nano,
-        view.messages,
-        view.payload_bytes,
-        view.last_topic,
-    )
