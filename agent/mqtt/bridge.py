@@ -12,10 +12,12 @@ from agent.errors import StorageError
 from agent.model import Body, DeviceMessage, Sink
 from agent.mqtt.convert import Now, Refused, convert
 from agent.mqtt.handled import Handled, mark
+from agent.mqtt.registry.decoded import PLAIN
 from agent.mqtt.registry.registry import Registry
 from agent.mqtt.rules.held import Held
 from agent.mqtt.rules.judge import Hold
 from agent.mqtt.rules.rules import Rules
+from agent.mqtt.topics import parse
 from agent.mqtt.wire.delivery import Delivery
 from agent.mqtt.wire.intake import Intake
 
@@ -156,23 +158,23 @@ class Bridge:
     def _decide_read(self, arrivals: _Arrivals, outcome: _Outcome, now_nano: int) -> None:
         """A loop that each message goes through."""
         bodies, held, marks = outcome
-        rules, observe, now = self._rules, self._registry.observe, arrivals.now
+        rules, decode, observe, now = self._rules, self._registry.decode, self._registry.observe, arrivals.now
         known = arrivals.session == self._session
         for delivery in arrivals.deliveries:
-            topic, payload, _, retained, redelivered, packet_id, *_, expiry_seconds = delivery
+            topic, payload, _, _, redelivered, packet_id, _, _, _, _, expiry_seconds = delivery
             if packet_id and known:
                 found_mark = mark(packet_id, topic, payload)
                 if redelivered and self._handled.has(found_mark):
                     continue
                 marks.append(found_mark)
-            found = convert(delivery, rules, now)
+            where = parse(topic)
+            decoded = PLAIN if where is None else decode(where, delivery)
+            found = convert(delivery, rules, now, decoded.values)
             if isinstance(found, Refused):
                 self._complain(f"device message refused: {found.why}", found.device, topic)
                 continue
-            where, message, hold, _, _ = found
-            event = observe(where, topic, payload, retained=retained, now_unix_nano=now.unix_nano)
-            if event is not None:
-                bodies.append(event)
+            where, message, hold, shown, _ = found
+            bodies += observe(where, delivery, now.unix_nano, shown, decoded)
             if message is None:
                 continue
             if expiry_seconds is not None and now.unix_nano + expiry_seconds * _NANO <= now_nano:
