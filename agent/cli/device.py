@@ -70,8 +70,10 @@ def _add(args: argparse.Namespace) -> int:
         with Local(args) as agent:
             reply = agent.PutDevice(request, timeout=_SLOW_SECONDS)
         told = device_list.keep(args.id, reply, reply.ca_der, args.out if args.csr or args.key else None)
-    except (ListError, ValueError) as error:
+    except ListError as error:
         raise RefusedError("BAD_REQUEST", str(error)) from error
+    except ValueError as error:  # what no uint32 holds
+        raise RefusedError("BAD_REQUEST", f"--silent-after or --days: {error}") from error
     for word in ("user", "password", "certificate", "key"):
         if told[word]:
             print(f"{word + ':':<13}{told[word]}")

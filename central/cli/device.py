@@ -88,8 +88,10 @@ def _add(arguments: argparse.Namespace) -> int:
             make_password=arguments.password,
             days=arguments.days,
         )
-    except ValueError as error:  # numbers that are none of uint32
-        raise CliError(str(error)) from error
+    except ListError:
+        raise
+    except ValueError as error:  # what no uint32 holds
+        raise CliError(f"--silent-after or --days: {error}") from error
     with client.operator(arguments) as central:
         node = client.node_ref(arguments.node)
         reply = client.ask(central, node, "PutDevice", request, wire.PutDeviceResponse, _SLOW_MILLI)

@@ -130,7 +130,7 @@ def test_a_password_is_printed_and_a_broker_that_is_away_is_said(
 def test_wrong_words_are_one_line(agent: Agent, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, why in (
         (("add", "a/b"), "id is 1 to 64"),
-        (("add", "d", "--silent-after", "-1"), "silent_after_seconds"),
+        (("add", "d", "--silent-after", "-1"), "--silent-after or --days"),
         (("add", "d", "--csr", str(tmp_path / "none")), "none"),
         (("import", str(tmp_path / "none.csv")), "none.csv"),
         (("show", "nobody"), "no such device"),
