@@ -63,15 +63,14 @@ class TelemetryConfig:
 
 @dataclass(frozen=True, slots=True)
 class MqttConfig:
-    """[mqtt]: the broker on this box."""
+    """[mqtt]: the broker on this box. `broker_dir` has what it reads: certificates, and who may do what."""
 
     enabled: bool = True
     host: str = "127.0.0.1"
     port: int = bounds(1883, 1, 65535)
-    client_id: str = "edge-agent"
-    username: str = ""
-    password_file: Path | None = None
+    broker_dir: Path = Path("/var/lib/edge-broker")
     receive_maximum: int = bounds(500, 1, 65535)
+    rules_file: Path = Path("/etc/edge-agent/rules.toml")
     max_devices: int = bounds(20_000, 256, 1_000_000)
 
 

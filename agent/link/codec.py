@@ -46,10 +46,15 @@ def encode_record(stamp: Stamp, body: Body) -> bytes:
 
 
 def drafts(stamp: Stamp, bodies: Sequence[Body]) -> list[Draft]:
-    """`bodies`, all of one moment, as the spool takes them."""
+    """`bodies`, all of one moment but for what was held, as the spool takes them."""
     begin = device.beginning(stamp)
     return [
-        Draft(RecordClass.DEVICE, device.encode(begin, body), body.priority, body.expires_unix_nano)
+        Draft(
+            RecordClass.DEVICE,
+            device.encode(begin if body.stamp is None else device.beginning(body.stamp), body),
+            body.priority,
+            body.expires_unix_nano,
+        )
         if isinstance(body, DeviceMessage)
         else Draft(class_of(body), encode_record(stamp, body))
         for body in bodies
