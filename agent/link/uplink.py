@@ -18,6 +18,9 @@ from agent.spool.spool import Spool
 # Bounds of Welcome.window_bytes. `_resume` sends up to a few hundred bytes before acks are read: a window of less than
 # that would wait for itself.
 _LEAST_WINDOW_BYTES, _MOST_WINDOW_BYTES = 64 << 10, 16 << 20
+# A batch costs both sides about half a millisecond of processor, however small it is: no two small ones within this.
+# What comes after a pause goes at once.
+_PACE_SECONDS = 0.002
 
 
 class Uplink:
@@ -58,7 +61,10 @@ class Uplink:
         while True:
             moved = [await self._send_next(record_class) for record_class in RecordClass]
             if not any(moved):
+                idle_since = self._clock.seconds()
                 await self._spool.grown()
+                if (soon := idle_since + _PACE_SECONDS - self._clock.seconds()) > 0:
+                    await asyncio.sleep(soon)
 
     async def _send_next(self, record_class: RecordClass) -> bool:
         if self._sent[record_class] + 1 >= self._spool.next_seq(record_class):

@@ -36,10 +36,12 @@ SCHEMA_VERSION = 2
 
 # Rows of one INSERT. Each statement gives the interpreter's lock away and takes it back: with one for each row the
 # thread and the loop hinder each other at every row.
-_ROWS = 100
-_INSERT = "INSERT INTO record (id, priority, payload, expires, lapses) VALUES "
-_INSERT_MANY = _INSERT + ", ".join(["(?, ?, ?, ?, ?)"] * _ROWS)
-_INSERT_ONE = _INSERT + "(?, ?, ?, ?, ?)"
+_ROWS = 25
+_INSERT = "INSERT INTO record (id, priority, payload) VALUES (?, ?, ?)"
+_INSERT_MANY = _INSERT + ", (?, ?, ?)" * (_ROWS - 1)
+_INSERT_EXPIRING = "INSERT INTO record (id, priority, payload, expires, lapses) VALUES (?, ?, ?, ?, ?)"
+
+_NEVER = (None, None)
 
 # WAL pages of 4 KiB before they are copied to the file: a page that was filled and emptied meanwhile is copied once.
 _CHECKPOINT_PAGES = 2000
@@ -145,23 +147,26 @@ class Journal:
     ) -> None:
         tally = tallies[record_class]
         first, count = row_id(record_class, tally.next_seq), len(drafts)
-        ahead = self._clock.boottime_nano() - self._clock.wall_nano() if any(d.expires_unix_nano for d in drafts) else 0
-        rows = [
-            (row, d.priority, d.payload, d.expires_unix_nano, d.expires_unix_nano + ahead)
-            if d.expires_unix_nano
-            else (row, d.priority, d.payload, None, None)
-            for row, d in enumerate(drafts, first)
-        ]
-        whole = count - count % _ROWS
-        for begin in range(0, whole, _ROWS):
-            self._db.execute(_INSERT_MANY, list(chain.from_iterable(rows[begin : begin + _ROWS])))
-        self._db.executemany(_INSERT_ONE, rows[whole:])
+        if any([d.expires_unix_nano for d in drafts]):
+            self._insert_expiring(first, drafts)
+        else:
+            rows = [(row, d.priority, d.payload) for row, d in enumerate(drafts, first)]
+            whole = count - count % _ROWS
+            for begin in range(0, whole, _ROWS):
+                self._db.execute(_INSERT_MANY, list(chain.from_iterable(rows[begin : begin + _ROWS])))
+            self._db.executemany(_INSERT, rows[whole:])
         tallies[record_class] = replace(
             tally,
             next_seq=tally.next_seq + count,
             records=tally.records + count,
             held_bytes=tally.held_bytes + size,
         )
+
+    def _insert_expiring(self, first: int, drafts: Sequence[Draft]) -> None:
+        ahead = self._clock.boottime_nano() - self._clock.wall_nano()
+        lives = [(d.expires_unix_nano, d.expires_unix_nano + ahead) if d.expires_unix_nano else _NEVER for d in drafts]
+        rows = [(row, d.priority, d.payload, *life) for row, (d, life) in enumerate(zip(drafts, lives, strict=True), first)]
+        self._db.executemany(_INSERT_EXPIRING, rows)
 
     def _make_room(self, tallies: dict[RecordClass, Tally], record_class: RecordClass, need_bytes: int) -> None:
         over = sum(t.held_bytes for t in tallies.values()) + need_bytes - self._limit_bytes

@@ -5,23 +5,20 @@ The keys of a node lie on disk in runs, one for each transaction: a table with a
 from the runs when a node's first message with a key comes.
 """
 
-import hashlib
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-
-from storeedge.v1.record_pb2 import DeviceMessage
+from hashlib import blake2b
 
 KEYS_OF_NODE = 1_000_000  # the newest; docs/PROTOCOL.md promises them
 _IN_MEMORY = 2_000_000  # of all nodes, about 110 bytes each; who was away longest is read again when it comes back
 _SIZE = 16
 
 
-def digest(message: DeviceMessage) -> bytes:
-    """Of device and key. A device id has no zero byte."""
-    text = f"{message.device}\0{message.idempotency_key}"
-    return hashlib.blake2b(text.encode(), digest_size=_SIZE).digest()
+def digest(device: str, key: str) -> bytes:
+    """Of both; a device id has no zero byte."""
+    return blake2b(f"{device}\0{key}".encode(), digest_size=_SIZE).digest()
 
 
 @dataclass(slots=True)

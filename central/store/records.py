@@ -2,7 +2,7 @@
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -23,10 +23,10 @@ _READ = """
 _READ_NEWEST = _READ.replace("ORDER BY record.id", "ORDER BY record.id DESC")
 
 # Rows of one INSERT: each statement gives the interpreter's lock away, which is dear when it is done for each record.
-_ROWS = 100
-_INSERT = "INSERT INTO record (node_id, class, epoch, seq, received, body) VALUES "
-_INSERT_ONE = _INSERT + "(?, ?, ?, ?, ?, ?)"
-_INSERT_MANY = _INSERT + ", ".join(["(?, ?, ?, ?, ?, ?)"] * _ROWS)
+_ROWS = 25
+_COLUMNS = "INSERT INTO record (node_id, class, epoch, received, seq, body) VALUES "
+_INSERT_ONE = _COLUMNS + "(?, ?, ?, ?, ?, ?)"
+_INSERT_MANY = _COLUMNS + ", ".join(f"(?1, ?2, ?3, ?4, ?{n}, ?{n + 1})" for n in range(5, 5 + 2 * _ROWS, 2))
 
 _Numbered = tuple[int, Record]
 
@@ -65,28 +65,34 @@ def store(db: sqlite3.Connection, node: int, epoch: str, batch: Batch, now: int,
     fresh = [(seq, record) for seq, record in enumerate(batch.records, batch.first_seq) if seq > held]
     if batch.record_class == RECORD_CLASS_DEVICE:
         fresh = _once(db, node, fresh, keys)
-    values = [(node, batch.record_class, epoch, seq, now, record.SerializeToString()) for seq, record in fresh]
-    whole = len(values) - len(values) % _ROWS
-    for begin in range(0, whole, _ROWS):
-        db.execute(_INSERT_MANY, list(chain.from_iterable(values[begin : begin + _ROWS])))
-    db.executemany(_INSERT_ONE, values[whole:])
+    _insert(db, (node, batch.record_class, epoch, now), fresh)
     held = max(held, batches.last_seq(batch))
     db.execute("INSERT OR REPLACE INTO position VALUES (?, ?, ?, ?)", (node, epoch, batch.record_class, held))
     return held
 
 
+def _insert(db: sqlite3.Connection, common: tuple[int, int, str, int], records: Sequence[_Numbered]) -> None:
+    rows = [(seq, record.SerializeToString()) for seq, record in records]
+    whole = len(rows) - len(rows) % _ROWS
+    for begin in range(0, whole, _ROWS):
+        db.execute(_INSERT_MANY, [*common, *chain.from_iterable(rows[begin : begin + _ROWS])])
+    db.executemany(_INSERT_ONE, [(*common, *row) for row in rows[whole:]])
+
+
 def _once(db: sqlite3.Connection, node: int, records: list[_Numbered], keys: Keys) -> list[_Numbered]:
     """Without the messages that were here before: under their own key, or as an earlier delivery of the broker."""
-    if any([record.device.redelivered for _, record in records]):
+    messages = [record.device for _, record in records]
+    if any([message.redelivered for message in messages]):
         records = _undelivered(db, node, records)
-    if not any([record.device.idempotency_key for _, record in records]):
+        messages = [record.device for _, record in records]
+    names = [message.idempotency_key for message in messages]
+    if not any(names):
         return records
     known, new = keys.held(db, node), dict[bytes, None]()
     found: list[_Numbered] = []
-    for one in records:
-        message = one[1].device
-        if message.idempotency_key:
-            key = digest(message)
+    for one, message, name in zip(records, messages, names, strict=True):
+        if name:
+            key = digest(message.device, name)
             if key in known or key in new:
                 continue
             new[key] = None
