@@ -21,6 +21,7 @@ from agent.identity import store as identity_store
 from agent.identity.refusals import forget_refusals, take_refusals
 from agent.jobs import trading
 from agent.jobs.artifact import Artifacts
+from agent.jobs.grants import Broker
 from agent.jobs.runner import JobsService
 from agent.link import codec
 from agent.link.service import LinkService
@@ -77,6 +78,7 @@ class App:
             remove=sandbox.remove_image,
             wanted=self._wanted_images,
         )
+        self._mqtt = MqttService(config.mqtt, state_dir, self._record, clock, random.random)
         self._jobs = JobsService(
             config.jobs,
             state_dir,
@@ -87,8 +89,8 @@ class App:
             unseal=partial(sealing.unseal, _sealing_key(config)),
             sign=lambda text: signing.sign(self._link.identity.directory, text),
             node_name=self._identity.node,
+            broker=Broker(self._mqtt.views.tell, self._mqtt.views.secrets) if config.mqtt.enabled else None,
         )
-        self._mqtt = MqttService(config.mqtt, state_dir, self._record, clock, random.random)
         self._telemetry = TelemetryService(config.telemetry, self._record, clock, self._spool.view)
         self._wanted = Wanted(state_dir / "desired.pb", check=_check, apply=self._apply, record=self._record)
         api = AgentApi(self._sources(), trust_domain=self._identity.trust_domain, record=self._record)
@@ -166,6 +168,8 @@ class App:
             send_command=self._mqtt.send_command,
             commands=self._mqtt.commands,
             cancel_command=self._mqtt.cancel_command,
+            put_devices=self._mqtt.put_devices,
+            revoke_device=self._mqtt.revoke_device,
             spool=self._spool.view,
             images=self._images.views,
             put_image=self._images.put,

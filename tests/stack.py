@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.broker_files import Account, BrokerFiles, Certificate, connects, free_port, parse_account
 from tests.wire import Wire
 
 USER = "edge-agent"
@@ -50,13 +51,6 @@ def ensure_user() -> None:
     subprocess.run(
         ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", USER], check=True
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass
@@ -108,7 +102,9 @@ class Stack:
         self.run_dir = Path(tempfile.mkdtemp(prefix="edge-", dir="/run"))
         self.run_dir.chmod(0o711)
         self.cgroup = f"edge-jobs-{self.run_dir.name}"
-        self.mqtt_port, self.control_port, self.enrol_port, self.api_port = (free_port() for _ in range(4))
+        self.control_port, self.enrol_port, self.api_port = (free_port() for _ in range(3))
+        self.broker = BrokerFiles(self.dir / "broker", self.run_dir / "broker")
+        self.mqtt_port = self.broker.ports.plain
         self.wire = Wire(("127.0.0.1", self.control_port))
         uid, gid = pwd.getpwnam(USER).pw_uid, pwd.getpwnam(USER).pw_gid
         self.state_dir, self.agent_run = self.dir / "agent", self.run_dir / "agent"
@@ -137,6 +133,7 @@ interval_seconds = 1.0
 batch_ticks = 5
 [mqtt]
 port = {self.mqtt_port}
+broker_dir = "{self.broker.dir}"
 [jobs]
 launcher_socket = "{self.run_dir}/launcher/launcher.sock"
 usage_interval_seconds = 5.0
@@ -148,19 +145,7 @@ listen = "{f"127.0.0.1:{self.api_port}" if self.listen else ""}"
 agent_user = "{USER}"
 images = ["host", "oci"]
 image_dir = "{self.state_dir}/images"
-""")
-        broker = self.dir / "mosquitto"
-        broker.mkdir()
-        shutil.chown(broker, "mosquitto")
-        (self.dir / "mosquitto.conf").write_text(f"""
-listener {self.mqtt_port} 127.0.0.1
-allow_anonymous true
-persistence true
-persistence_location {broker}/
-autosave_interval 1
-autosave_on_changes true
-max_queued_messages 100000
-max_inflight_messages 1000
+mqtt_dir = "{self.broker.jobs_dir}"
 """)
 
     # --- parts ---------------------------------------------------------------------------------
@@ -218,8 +203,15 @@ max_inflight_messages 1000
         )  # fmt: skip
 
     def start_broker(self) -> Part:
-        part = self.start("mosquitto", ["/usr/sbin/mosquitto", "-c", self.dir / "mosquitto.conf"])
-        until(lambda: connects(self.mqtt_port), what="mosquitto to listen")
+        """What the drop-in of mosquitto.service does; its .path unit is a thread."""
+        self.agent_cli("broker", "prepare")
+        self.broker.install_seed()
+        part = self.start("mosquitto", self.broker.argv)
+        until(lambda: self.broker.listens() or not part.alive(), what="mosquitto to listen")
+        if not part.alive():
+            raise StackError(f"mosquitto ended with {part.process.returncode}:\n{part.tail()}")
+        self.broker.open_socket()
+        self.broker.watch(part.process)
         return part
 
     def start_launcher(self) -> Part:
@@ -264,6 +256,24 @@ max_inflight_messages 1000
     def agent_cli(self, *words: str) -> str:
         return _say([*UNPRIVILEGED, BIN / "edge-agent", "--config", self.config, *words])
 
+    def broker_user(self, name: str = "store") -> tuple[str, str]:
+        """Name and password of a user of the agent's own, at the plain port: what operators get for their tools."""
+        return name, self.agent_cli("broker", "password", name).strip()
+
+    def device(self, device: str, *words: str) -> Account:
+        """Registers a device with a password, which is good at `mqtt_port` and at the TLS port without certificates."""
+        return parse_account(device, self.agent_cli("device", "add", device, "--password", *words))
+
+    def device_certificate(self, device: str, *words: str) -> Certificate:
+        """Registers a device with a certificate and a key of this store's CA, for the TLS port that wants one."""
+        out = self.dir / f"device-{device}"
+        out.mkdir(exist_ok=True)
+        shutil.chown(out, USER)
+        self.agent_cli("device", "add", device, "--key", "--out", str(out), *words)
+        return Certificate(
+            device, self.broker.ports.certificates, out / f"{device}.crt", out / f"{device}.key", out / "ca.crt"
+        )
+
     def close(self) -> None:
         """End everything that was started, and leave no process, cgroup, mount or file behind."""
         for name in ("agent", "launcher", "mosquitto", "central"):
@@ -273,6 +283,7 @@ max_inflight_messages 1000
         if (self.dir / "launcher").exists():
             subprocess.run([*map(str, self._launcher_argv()), "--purge"], check=False, capture_output=True)
         self.wire.close()
+        self.broker.close()
         subprocess.run(["umount", self.netns], check=False, capture_output=True)
         shutil.rmtree(self.dir, ignore_errors=True)
         shutil.rmtree(self.run_dir, ignore_errors=True)
@@ -295,12 +306,6 @@ def _say(argv: Sequence[str | Path]) -> str:
     if done.returncode != 0:
         raise StackError(f"{' '.join(str(w) for w in argv)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout
-
-
-def connects(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
-        return True
-    return False
 
 
 def until(condition: Any, *, what: str, seconds: float = 30.0) -> None:

@@ -109,9 +109,8 @@ def _across(config: Config, wrong: set[tuple[str, str]]) -> Iterator[_Problem]:
             address.split(config.api.listen)
         except ValueError as error:
             yield _Problem("api", "listen", str(error), "HOST:PORT, or empty for no port")
-    for key, value in (("host", config.mqtt.host), ("client_id", config.mqtt.client_id)):
-        if not value:
-            yield _Problem("mqtt", key, "is empty", "a string of at least one character")
+    if not config.mqtt.host:
+        yield _Problem("mqtt", "host", "is empty", "a string of at least one character")
 
 
 def _shape(hint: Any) -> tuple[type, bool]:

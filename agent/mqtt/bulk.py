@@ -11,6 +11,7 @@ from agent.errors import AwayError
 from agent.mqtt.bridge import Bridge
 from agent.mqtt.handled import Handled
 from agent.mqtt.topics import SUBSCRIPTIONS
+from agent.mqtt.users import AGENT
 from agent.mqtt.wire.intake import Intake, connect
 
 log = logging.getLogger(__name__)
@@ -26,9 +27,16 @@ class Bulk:
     """Owns `handled`: opens and closes it."""
 
     def __init__(
-        self, config: MqttConfig, bridge: Bridge, handled: Handled, clock: Clock, draw: Callable[[], float]
+        self,
+        config: MqttConfig,
+        password: str,
+        bridge: Bridge,
+        handled: Handled,
+        clock: Clock,
+        draw: Callable[[], float],
     ) -> None:
         self._config = config
+        self._password = password
         self._bridge = bridge
         self._handled = handled
         self._clock = clock
@@ -59,7 +67,9 @@ class Bulk:
         while True:
             began = self._clock.seconds()
             try:
-                async with connect(self._config, SUBSCRIPTIONS, self._bridge.deliver, self._bridge.forget) as intake:
+                async with connect(
+                    self._config, AGENT, self._password, SUBSCRIPTIONS, self._bridge.deliver, self._bridge.forget
+                ) as intake:
                     self._intake = intake
                     log.info("broker connected", extra={"host": self._config.host, "port": self._config.port})
                     await intake.lost()

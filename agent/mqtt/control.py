@@ -19,14 +19,13 @@ from agent.clock import Clock
 from agent.config.schema import MqttConfig
 from agent.errors import AwayError
 from agent.mqtt.topics import matches
+from agent.mqtt.users import CONTROL
 from agent.mqtt.wire.delivery import Delivery
 
 log = logging.getLogger(__name__)
 
-# Appended to the bulk connection's user name and client id: the broker wants both to be the same, and knows it so.
-SUFFIX = "-control"
-# The broker's administration answers with lists; what is bigger, the broker drops for us.
-_MAX_PACKET_BYTES = 256 * 1024
+# The broker's administration answers with pages of roles (access/dynsec.py); what is bigger, the broker drops for us.
+_MAX_PACKET_BYTES = 4 << 20
 # Beyond, what comes is dropped: answers come over the bulk connection too, and a command must be asked for again.
 _MAX_QUEUED = 2000
 _KEEPALIVE_SECONDS = 30
@@ -53,10 +52,7 @@ class Control:
     too (answers), or is asked for again by who wants it.
     """
 
-    def __init__(
-        self, config: MqttConfig, password: Callable[[], str | None], clock: Clock, draw: Callable[[], float]
-    ) -> None:
-        """`password` is asked at each connection, None without a user name; it may raise AwayError."""
+    def __init__(self, config: MqttConfig, password: str, clock: Clock, draw: Callable[[], float]) -> None:
         self._config = config
         self._password = password
         self._clock = clock
@@ -203,9 +199,9 @@ class Control:
             config.host,
             config.port,
             logger=_paho_log,
-            identifier=f"{config.client_id}{SUFFIX}",
-            username=f"{config.username}{SUFFIX}" if config.username else None,
-            password=self._password(),
+            identifier=CONTROL,
+            username=CONTROL,
+            password=self._password,
             protocol=aiomqtt.ProtocolVersion.V5,
             clean_start=True,
             keepalive=_KEEPALIVE_SECONDS,
@@ -214,16 +210,6 @@ class Control:
         )
         client.pending_calls_threshold = 1000  # it only warns
         return client
-
-
-def read_password(config: MqttConfig) -> str | None:
-    """Of the password file, read at each connection: a changed one needs no restart. Raises AwayError."""
-    if config.password_file is None:
-        return None
-    try:
-        return config.password_file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as why:
-        raise AwayError(f"password file {config.password_file}: {why}") from why
 
 
 def _delivery(message: aiomqtt.Message) -> Delivery:

@@ -11,7 +11,7 @@ from agent.model import Sink
 from agent.mqtt.bridge import Bridge
 from agent.mqtt.bulk import Bulk
 from agent.mqtt.commands.down import Down, Known
-from agent.mqtt.control import read_password
+from agent.mqtt.gate import Gate
 from agent.mqtt.handled import Handled
 from agent.mqtt.registry.keeper import Keeper
 from agent.mqtt.registry.registry import Registry
@@ -20,7 +20,9 @@ from agent.mqtt.rules.backlog import Backlog
 from agent.mqtt.rules.held import Held
 from agent.mqtt.rules.releaser import Releaser
 from agent.mqtt.rules.rules import Rules
-from agent.orders import CommandAnswer, CommandOrder, CommandView, DevicePage, DeviceQuery
+from agent.mqtt.users import AGENT, CONTROL
+from agent.mqtt.views import Views
+from agent.orders import CommandAnswer, CommandOrder, CommandView, DeviceOrder, DevicePage, DeviceQuery, IssuedDevices
 from agent.runtime.service import pause
 from agent.spec import DeviceRule
 
@@ -47,13 +49,18 @@ class MqttService:
         self._rules = Rules(backlog, self._held.hurry)
         self._releaser = Releaser(self._held, self._rules, record, clock, draw)
         handled = Handled(state_dir / "mqtt-handled")
+        self._gate = Gate(state_dir, config.broker_dir, record, clock, self._forget)
+        self._gate.on_accounts.append(lambda: self._registry.follow(self._gate.accounts.all()))
         known = Known(
             device=self._registry.get,
+            account=self._gate.accounts.get,
+            views=lambda: self._gate.views.now,
             rule=lambda topic: self._rules.find(topic),  # noqa: PLW0108  another one after each change of the rules
         )
-        self._down = Down(config, state_dir, record, clock, draw, known, lambda: read_password(config))
+        self._down = Down(config, state_dir, record, clock, draw, known, self._gate.password(CONTROL))
+        self._gate.attach(self._down.control)
         self._bridge = Bridge(self._down.record, self._registry, self._rules, self._held, handled, clock, draw)
-        self._bulk = Bulk(config, self._bridge, handled, clock, draw)
+        self._bulk = Bulk(config, self._gate.password(AGENT), self._bridge, handled, clock, draw)
         self._keeper = Keeper(
             self._registry,
             RegistryFile(state_dir / "devices.sqlite"),
@@ -89,6 +96,19 @@ class MqttService:
         """Raises RefusedError NOT_FOUND, CONFLICT; StorageError."""
         await self._down.commands.cancel(command, actor)
 
+    async def put_devices(self, orders: Sequence[DeviceOrder], check: bool) -> IssuedDevices:
+        """Raises RefusedError, StorageError, AwayError (Identities.put says which)."""
+        return await self._gate.identities.put(orders, check=check)
+
+    async def revoke_device(self, device: str, forget: bool) -> bool:
+        """Raises RefusedError, StorageError (Identities.revoke says which)."""
+        return await self._gate.identities.revoke(device, forget=forget)
+
+    @property
+    def views(self) -> Views:
+        """What the jobs service tells of runs, and asks for them."""
+        return self._gate.views
+
     async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         if not self._config.enabled:
             while not stop.is_set():
@@ -96,15 +116,24 @@ class MqttService:
                 await pause(stop, _BEAT_SECONDS)
             return
         await self._keeper.restore()
+        await self._gate.open()
         await self._held.restore()
         try:
             async with asyncio.TaskGroup() as group:
+                gate = group.create_task(self._gate.run(), name="mqtt-gate")
                 down = group.create_task(self._down.run(), name="mqtt-down")
                 releaser = group.create_task(self._releaser.run(), name="mqtt-releaser")
                 group.create_task(self._keeper.run(stop), name="mqtt-registry")
                 await self._bulk.run(stop, beat)
+                gate.cancel()
                 down.cancel()
                 releaser.cancel()
         finally:
             await self._held.close()
             await self._keeper.close()
+            await self._gate.close()
+
+    def _forget(self, device: str) -> bool:
+        known = self._registry.get(device) is not None
+        self._registry.forget(device)
+        return known

@@ -8,10 +8,10 @@ they are left below the tenant's topics, where the agent takes them up (commands
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 from agent.mqtt.access import secret as secrets
 from agent.mqtt.access.accounts import Account
+from agent.mqtt.access.acl import Acl, AclKind
 from agent.mqtt.topics import ROOT, is_command_name
 from agent.spec import MqttGrant, MqttView
 
@@ -20,24 +20,6 @@ COMMANDS = f"{TENANTS}/+/{ROOT}/+/cmd/+"  # where the agent takes up what jobs w
 ANY = "*"
 
 _ABOVE, _FIRST = 20, 10  # priorities: an exception to what is denied first; what is denied whatever is granted
-
-
-class AclKind(StrEnum):
-    """As the broker's dynamic-security plugin calls them."""
-
-    SEND = "publishClientSend"
-    RECEIVE = "publishClientReceive"
-    SUBSCRIBE = "subscribePattern"  # of a subscription that lies inside `topic`
-
-
-@dataclass(frozen=True, slots=True)
-class Acl:
-    """The first that matches decides, the highest priority first; what none matches is denied."""
-
-    kind: AclKind
-    topic: str
-    allow: bool = True
-    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)

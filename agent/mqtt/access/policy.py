@@ -1,7 +1,7 @@
 """Who may do what at the broker. Pure: users and their ACLs, of accounts, of live runs and of the agent itself.
 
 Whatever no ACL allows is denied, also receiving: a user gets only what both its subscription and a RECEIVE ACL cover.
-For jobs (agent.mqtt.tenants says what they may): a shared subscription is checked as it is written, `$share/<group>/…`,
+For runs (agent.mqtt.tenants says what they may): a shared subscription is checked as it is written, `$share/<group>/…`,
 against SUBSCRIBE alone; what then comes is checked against RECEIVE, without `$share/<group>/`. A pattern's `#` or `+`
 never covers a topic that begins with `$`. Of ACLs that match, the one of the highest priority decides; two of the same
 kind and topic can't both be.
@@ -12,17 +12,13 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from agent.model import Credential, DeviceProtocol
-from agent.mqtt import tenants
 from agent.mqtt.access.accounts import Account
+from agent.mqtt.access.acl import Acl, AclKind
 from agent.mqtt.access.secret import password as derived
-from agent.mqtt.tenants import Acl, AclKind
 from agent.mqtt.topics import DISCOVERY_ROOT, ROOT, ROOTS, SPARKPLUG_ROOT, ZIGBEE_ROOT
+from agent.mqtt.users import AGENT, CONTROL, JOB_PREFIX, STORE
 from agent.spec import MqttView
 
-AGENT = "edge-agent"
-CONTROL = "edge-agent-control"
-STORE = "store"  # the store's own tools: they see what devices say, and say nothing
-JOB_PREFIX = "job:"
 # One command to the broker must stay below its max_packet_size: a bigger role is several.
 _ROLE_BYTES = 64 * 1024
 _ACL_BYTES = 90  # of an ACL's JSON, besides its topic
@@ -57,42 +53,40 @@ class User:
 class Access:
     """All users that there are to be. A user is made when it is asked for: there may be tens of thousands.
 
-    `views` None: jobs are not known yet, and `is_left_alone` is true of their users.
+    `jobs` are the users of runs, by name, and `views` what they were granted; None: runs are not known yet, and
+    `is_left_alone` is true of their users.
     """
 
     secret: bytes = field(repr=False)
     accounts: Mapping[str, Account]
+    jobs: Mapping[str, User]
     views: frozenset[MqttView] | None
 
     def names(self) -> Iterator[str]:
         yield from (CONTROL, AGENT, STORE)
-        yield from (tenants.username(view.run) for view in self.views or ())
+        yield from self.jobs
         yield from (account.id for account in self.accounts.values() if _has_one(account))
 
     def sources(self) -> dict[str, object]:
         """By user: as long as it is equal, the user is."""
         found: dict[str, object] = dict.fromkeys((CONTROL, AGENT, STORE))
-        for view in self.views or ():
-            found[tenants.username(view.run)] = self._job(view)
+        found.update(self.jobs)
         found.update((account.id, account) for account in self.accounts.values() if _has_one(account))
         return found
 
     def user(self, name: str) -> User | None:
         """None when there is to be none of this name."""
         if name in _OWN:
-            return _user(name, derived(self.secret, "store" if name == STORE else "agent", name, 0), _OWN[name])
+            return user(name, derived(self.secret, "store" if name == STORE else "agent", name, 0), _OWN[name])
         if name.startswith(JOB_PREFIX):
-            view = next((view for view in self.views or () if tenants.username(view.run) == name), None)
-            return None if view is None else self._job(view)
+            return self.jobs.get(name)
         account = self.accounts.get(name)
-        return None if account is None or not _has_one(account) else _user(name, self._password(account), device(account))
+        return (
+            None if account is None or not _has_one(account) else user(name, self._password(account), device(account))
+        )
 
     def is_left_alone(self, name: str) -> bool:
         return self.views is None and name.startswith(JOB_PREFIX)
-
-    def _job(self, view: MqttView) -> User:
-        password = tenants.password(self.secret, view.tenant, view.run)
-        return _user(tenants.username(view.run), password, tenants.acls(view, self.accounts.values()))
 
     def _password(self, account: Account) -> str:
         if account.credential is not Credential.PASSWORD:
@@ -147,10 +141,10 @@ _OWN: Mapping[str, tuple[Acl, ...]] = {
             f"{SPARKPLUG_ROOT}/+/DCMD/+/+",
             f"{ZIGBEE_ROOT}/+/set",
             f"{ZIGBEE_ROOT}/+/get",
-            f"{tenants.TENANTS}/#",
+            "tenants/#",
             _ADMINISTRATION,
         ),
-        *_hears(f"{ROOT}/+/cmd/+/ack", tenants.COMMANDS, f"{_ADMINISTRATION}/response", "$SYS/broker/#"),
+        *_hears(f"{ROOT}/+/cmd/+/ack", f"tenants/+/{ROOT}/+/cmd/+", f"{_ADMINISTRATION}/response", "$SYS/broker/#"),
     ),
     STORE: _hears(*(f"{root}/#" for root in ROOTS)),
 }
@@ -160,7 +154,7 @@ def _has_one(account: Account) -> bool:
     return account.credential in (Credential.CERTIFICATE, Credential.PASSWORD)
 
 
-def _user(name: str, password: str, acls: Collection[Acl]) -> User:
+def user(name: str, password: str, acls: Collection[Acl]) -> User:
     """ACLs that are too many for one role are in several, the most important first."""
     parts: list[list[Acl]] = [[]]
     room = _ROLE_BYTES

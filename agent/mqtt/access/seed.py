@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from agent.mqtt.access.policy import Access, Acl, Role, User
+from agent.mqtt.access.acl import Acl
+from agent.mqtt.access.policy import Access, Role, User
 
 # What the plugin denies and allows where no ACL says a word.
 DEFAULT_ACCESS = {"publishClientSend": False, "publishClientReceive": False, "subscribe": False, "unsubscribe": True}

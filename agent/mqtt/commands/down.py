@@ -47,9 +47,9 @@ class Down:
         clock: Clock,
         draw: Callable[[], float],
         known: Known,
-        password: Callable[[], str | None],
+        password: str,
     ) -> None:
-        """`password` as Control wants it."""
+        """`password` is the control connection's."""
         self._known = known
         self._record = record
         self.control = Control(config, password, clock, draw)
@@ -84,6 +84,7 @@ class Down:
         for body in bodies:
             if isinstance(body, DeviceMessage):
                 if body.topic.endswith("/ack"):
+                    await self.commands.opened()
                     self.commands.answer(_delivery(body))
                 elif body.correlation_data and self.commands.is_ours(body.topic, body.correlation_data):
                     continue

@@ -211,19 +211,24 @@ class Intake:
 
 @asynccontextmanager
 async def connect(
-    config: MqttConfig, filters: tuple[str, ...], deliver: Deliver, session_lost: Callable[[], None]
+    config: MqttConfig,
+    user: str,
+    password: str,
+    filters: tuple[str, ...],
+    deliver: Deliver,
+    session_lost: Callable[[], None],
 ) -> AsyncGenerator[Intake, None]:
-    """Resume the session of `config.client_id`, subscribed to `filters`.
+    """Resume the session of `user`, whose client id is the same, subscribed to `filters`.
 
     `deliver` is called in the loop, in order, with the messages of each read and how many bytes they took.
     `session_lost` is called before the first of them when the broker knows no session of ours.
 
-    Raises AwayError when the broker is away, refuses us, or the password file can't be read.
+    Raises AwayError when the broker is away or refuses us.
     """
     hello = codec.connect(
-        config.client_id,
-        config.username,
-        _password(config),
+        user,
+        user,
+        password.encode(),
         keepalive_seconds=_KEEPALIVE_SECONDS,
         receive_maximum=config.receive_maximum,
     )
@@ -266,16 +271,6 @@ async def _dial(host: str, port: int) -> socket.socket:
         else:
             return sock
     raise why
-
-
-def _password(config: MqttConfig) -> bytes | None:
-    """Read at each connection: a changed password needs no restart."""
-    if config.password_file is None:
-        return None
-    try:
-        return config.password_file.read_bytes().strip()
-    except OSError as why:
-        raise AwayError(f"password file {config.password_file}: {why}") from why
 
 
 def _why(reason: int) -> str:

@@ -1,0 +1,117 @@
+"""Who may come in at the broker, assembled: accounts, identities, runs' views, certificates, and what makes them so."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from agent.clock import Clock
+from agent.errors import AwayError, EdgeError
+from agent.model import Sink
+from agent.mqtt import tenants
+from agent.mqtt.access import policy
+from agent.mqtt.access.accounts import Accounts, expiring
+from agent.mqtt.access.accounts_file import AccountsFile
+from agent.mqtt.access.ca import DeviceCa
+from agent.mqtt.access.dynsec import RESPONSES, Dynsec
+from agent.mqtt.access.identities import Identities
+from agent.mqtt.access.secret import load_or_make, password
+from agent.mqtt.control import Control
+from agent.mqtt.views import Views
+
+log = logging.getLogger(__name__)
+
+_DAY_SECONDS = 86_400.0
+_RETRY_SECONDS = 600.0
+
+
+class Gate:
+    """`open` before anything is asked of it; `attach` the control connection before `run`."""
+
+    def __init__(
+        self, state_dir: Path, broker_dir: Path, record: Sink, clock: Clock, forget_device: Callable[[str], bool]
+    ) -> None:
+        """Raises StorageError, CorruptError: without its secret the agent itself can't log in."""
+        self._secret = load_or_make(state_dir)
+        self._record, self._clock = record, clock
+        self._dynsec: Dynsec | None = None
+        self.accounts = Accounts(AccountsFile(state_dir / "accounts.db", clock.wall_nano), self._changed)
+        self.views = Views(self._secret, self._changed)
+        self.identities = Identities(
+            self.accounts,
+            DeviceCa(state_dir, broker_dir, clock),
+            self._secret,
+            clock,
+            apply_access=self.apply_access,
+            forget_device=forget_device,
+        )
+        self.on_accounts: list[Callable[[], None]] = []
+        """Each is called when accounts have changed, also by `open`."""
+
+    def password(self, user: str) -> str:
+        """Of one of the agent's own users."""
+        return password(self._secret, "agent", user, 0)
+
+    def attach(self, control: Control) -> None:
+        dynsec = Dynsec(control.publish, lambda: control.connected, self._wanted, self._in_force)
+        control.subscribe(RESPONSES, dynsec.receive)
+        control.on_connected.append(dynsec.connected)
+        self._dynsec = dynsec
+
+    async def open(self) -> None:
+        """Raises StorageError."""
+        await self.accounts.open()
+        self._changed()
+
+    async def apply_access(self) -> None:
+        """What accounts and views say is in force at the broker when it returns. Raises AwayError."""
+        if self._dynsec is None:
+            raise AwayError("the broker is away")
+        await self._dynsec.apply()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            if self._dynsec is not None:
+                group.create_task(self._dynsec.run(), name="mqtt-access")
+            group.create_task(self._keep_certificates(), name="mqtt-certificates")
+
+    async def close(self) -> None:
+        await self.accounts.close()
+
+    async def _keep_certificates(self) -> None:
+        told_unix_nano = 0
+        while True:
+            delay = _DAY_SECONDS
+            now = self._clock.wall_nano()
+            try:
+                await self.identities.ensure_ca()
+                if events := expiring(self.accounts.all(), now, told_unix_nano):
+                    await self._record(events)
+                    told_unix_nano = now
+            except EdgeError as why:
+                log.warning("devices' certificates can't be looked after", extra={"reason": why})
+                delay = _RETRY_SECONDS
+            await asyncio.sleep(delay)
+
+    def _wanted(self) -> policy.Access:
+        accounts = {account.id: account for account in self.accounts.all()}
+        jobs = [
+            policy.user(
+                tenants.username(view.run),
+                tenants.password(self._secret, view.tenant, view.run),
+                tenants.acls(view, accounts.values()),
+            )
+            for view in self.views.now or ()
+        ]
+        return policy.Access(self._secret, accounts, {job.name: job for job in jobs}, self.views.now)
+
+    async def _in_force(self, access: policy.Access | None) -> None:
+        if access is None or access.views is not None:
+            await self.views.in_force(None if access is None else access.views)
+
+    def _changed(self) -> None:
+        for each in self.on_accounts:
+            each()
+        if self._dynsec is not None:
+            self._dynsec.changed()
