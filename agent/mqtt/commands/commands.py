@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 # Whether a device came online is also looked at, when nobody says so: while something waits for one.
 _LOOK_SECONDS = 2.0
 _DISK_SECONDS = 1.0
+# Below the ten seconds in which a service has to beat.
+_OPEN_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class Commands:
         self.leases = Leases()
         self._series = ""
         self._last = 0
+        self._opened = asyncio.Event()
         self._stir = asyncio.Event()
         self._fresh: set[str] = set()  # not on disk yet
         self._waiters: dict[str, list[_Waiter]] = {}
@@ -88,6 +91,8 @@ class Commands:
             async with asyncio.timeout(order.timeout_seconds):
                 return await waiter.answer
         except TimeoutError:
+            if command.id in self._fresh:  # it goes on without the caller only if it outlives us
+                await self.stored()
             command = self._queue.get(command.id) or command
             if order.queue_seconds and not command.ended:
                 return CommandAnswer(command.id, command.state)
@@ -180,6 +185,14 @@ class Commands:
         self._queue.revive(None)
         self._stir.set()
 
+    async def opened(self) -> None:
+        """Return when it is known what was asked before the last restart. Raises StorageError when that takes long."""
+        try:
+            async with asyncio.timeout(_OPEN_SECONDS):
+                await self._opened.wait()
+        except TimeoutError:
+            raise StorageError("the file of commands can't be read") from None
+
     async def settle(self) -> None:
         """Return when all answers until now are on disk: then the broker may forget them. Raises StorageError."""
         if self._saved < self._answers:
@@ -209,7 +222,7 @@ class Commands:
                     await self._wait()
         finally:
             self._series = ""
-            self._file.close()
+            await asyncio.to_thread(self._file.close)
             _settle(self._settlers, StorageError("the agent stops"))
             for waiters in self._waiters.values():
                 for waiter in waiters:
@@ -229,12 +242,13 @@ class Commands:
             log.error("the file of commands can't be read: set aside", extra={"path": str(loaded.set_aside)})
         self._queue.restore(loaded.commands, now)
         self._series, self._last = loaded.series, loaded.last
+        self._opened.set()
 
     async def _turn(self) -> list[Command]:
         """What is to be sent, now that it is on disk as sent."""
         now = self._now()
         settlers, self._settlers = self._settlers, []
-        fresh, self._fresh = self._fresh, set()
+        fresh = set(self._fresh)
         answers = self._answers
         sends = self._queue.turn(now, self._gate)
         changed = self._queue.take()
@@ -248,6 +262,7 @@ class Commands:
                 await asyncio.sleep(_DISK_SECONDS)
                 return []
         self._saved = answers
+        self._fresh -= fresh
         _settle(settlers, None)
         for id_ in list(self._waiters):
             self._tell(id_)
@@ -259,6 +274,7 @@ class Commands:
         self, changed: dict[str, Command | None], sends: Iterable[Command], fresh: set[str], why: StorageError
     ) -> None:
         self._queue.put_back(changed)
+        self._fresh -= fresh
         for id_ in fresh:
             self._queue.drop(id_)
             for waiter in self._waiters.get(id_, ()):

@@ -1,6 +1,7 @@
 """The file of commands: SQLite, each change durable before anybody acts on it (docs/decisions/0074)."""
 
 import sqlite3
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import astuple, dataclass
@@ -38,48 +39,61 @@ class Loaded:
 
 
 class QueueFile:
-    """Opened by `load`. One call at a time, but not from the same thread each time."""
+    """Opened by `load`. Called from threads, one after the other: who gave up waiting for one must not disturb it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._db: sqlite3.Connection | None = None
+        self._lock = threading.Lock()
 
     def load(self, new_series: str) -> Loaded:
         """`new_series` names a file that has to be made. One that can't be read is set aside. Raises StorageError."""
         try:
-            try:
-                return self._load(new_series, None)
-            except (sqlite3.DatabaseError, ValueError, TypeError) as error:
-                if isinstance(error, sqlite3.OperationalError):
-                    raise
-                self.close()
-                aside = self._path.with_name(f"{self._path.name}.corrupt-{new_series}")
-                self._path.rename(aside)
-                for ending in ("-wal", "-shm"):
-                    with suppress(FileNotFoundError):
-                        self._path.with_name(self._path.name + ending).unlink()
-                return self._load(new_series, aside)
+            with self._lock:
+                return self._open(new_series)
         except (sqlite3.Error, OSError) as why:
             raise StorageError(f"{self._path}: {why}") from why
 
     def save(self, changed: Mapping[str, Command | None], last: int) -> None:
         """All of it or nothing: raises StorageError. `last` is the number of the newest id."""
         try:
-            if self._db is None:
-                raise StorageError(f"{self._path} is not open")
-            with self._db:
-                self._db.executemany(_INSERT, [astuple(command) for command in changed.values() if command is not None])
-                self._db.executemany(
-                    "DELETE FROM command WHERE id = ?", [(id_,) for id_, command in changed.items() if command is None]
-                )
-                self._db.execute("UPDATE series SET last = ?", (last,))
+            with self._lock:
+                self._save(changed, last)
         except sqlite3.Error as why:
             raise StorageError(f"{self._path}: {why}") from why
 
     def close(self) -> None:
+        with self._lock:
+            self._close()
+
+    def _open(self, new_series: str) -> Loaded:
+        try:
+            return self._load(new_series, None)
+        except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise
+        self._close()
+        aside = self._path.with_name(f"{self._path.name}.corrupt-{new_series}")
+        self._path.rename(aside)
+        for ending in ("-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                self._path.with_name(self._path.name + ending).unlink()
+        return self._load(new_series, aside)
+
+    def _close(self) -> None:
         if self._db is not None:
             self._db.close()
             self._db = None
+
+    def _save(self, changed: Mapping[str, Command | None], last: int) -> None:
+        if self._db is None:
+            raise StorageError(f"{self._path} is not open")
+        with self._db:
+            self._db.executemany(_INSERT, [astuple(command) for command in changed.values() if command is not None])
+            self._db.executemany(
+                "DELETE FROM command WHERE id = ?", [(id_,) for id_, command in changed.items() if command is None]
+            )
+            self._db.execute("UPDATE series SET last = ?", (last,))
 
     def _load(self, new_series: str, set_aside: Path | None) -> Loaded:
         db = self._db = sqlite3.connect(self._path, check_same_thread=False)
