@@ -16,11 +16,12 @@ from agent.mqtt.wire.intake import Intake, connect
 
 log = logging.getLogger(__name__)
 
-_BACKOFF_BASE_SECONDS = 0.2
-_BACKOFF_CAP_SECONDS = 5.0
+# Short: what devices publish while we are away is in the broker's memory only.
+_BACKOFF_BASE_SECONDS = 0.05
+_BACKOFF_CAP_SECONDS = 1.0
 # A connection that lived shorter counts as another failure: two agents with one client id would else throw each
 # other out without pause.
-_STEADY_SECONDS = 10.0
+_STEADY_SECONDS = 1.0
 
 
 class Bulk:

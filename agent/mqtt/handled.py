@@ -1,9 +1,10 @@
 """Which messages have become durable, by packet id and fingerprint: so that a second copy is known, also after a kill.
 
-An entry is written after its record is durable and before the broker is told. It isn't fsynced: a killed process
-leaves it to the kernel, and after a power cut a missing entry means a copy that central drops, never a lost message.
+A mark is written after its record is durable and before the broker is told. It isn't fsynced: what a killed process
+wrote, the kernel has; and after a power cut a missing mark means a copy that central drops, never a lost message.
 """
 
+import errno
 import logging
 import os
 from array import array
@@ -13,41 +14,41 @@ from zlib import crc32
 
 log = logging.getLogger(__name__)
 
-# More than the broker has ever been seen to send again after a kill (docs/decisions/0055), and with what an earlier run
-# left still less than the 65,535 after which packet ids come again.
-LIMIT = 16_384
-_ENTRY_BYTES = 8
+# The newest so many are known, up to half as many more before the file is written anew. More than the broker was seen
+# to send again after a kill (docs/decisions/0055), and less than the 65,535 after which packet ids come again.
+KEPT = 32_768
+_MOST = KEPT + KEPT // 2
+_MARK_BYTES = 8
 
 
 def mark(packet_id: int, topic: str, payload: bytes) -> int:
-    """Packet id and CRC-32 of topic and payload; never 0. A CRC will do: only one and the same packet id is compared.
+    """Packet id and CRC-32 of topic and payload. A CRC will do: what has another packet id is another message anyway.
 
-    Properties are left out: a message's expiry is another each time it is sent.
+    Properties are left out: the expiry is another each time a message is sent.
     """
     return packet_id << 32 | crc32(payload, crc32(topic.encode()))
 
 
 class Handled:
-    """The marks of the newest LIMIT messages or more, at most twice as many."""
+    """The marks of the newest KEPT messages or more, oldest first, in memory and in a file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._fd = -1
-        self._ring = array("Q", bytes(LIMIT * _ENTRY_BYTES))
-        self._at = 0
+        self._marks = array("Q")
         self._known: set[int] | None = None
+        self._asked = False
         self._failing = False
 
     def open(self) -> None:
-        """Reads what an earlier run left. A file that can't be is logged, and done without."""
+        """Reads what an earlier run left. A file that can't be read is logged, and done without."""
         try:
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            left = os.pread(self._fd, LIMIT * _ENTRY_BYTES, 0)
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            left = os.pread(self._fd, _MOST * _MARK_BYTES, 0)
         except OSError as why:
             self._warn(why)
             return
-        whole = array("Q", left[: len(left) // _ENTRY_BYTES * _ENTRY_BYTES])
-        self._ring[: len(whole)] = whole
+        self._marks = array("Q", left[: len(left) // _MARK_BYTES * _MARK_BYTES])
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -55,47 +56,72 @@ class Handled:
             self._fd = -1
 
     def has(self, found: int) -> bool:
-        """Looked up when a message came with the duplicate flag; the first such look costs a millisecond."""
+        """To be asked of what came with the duplicate flag. The first time in a while costs some milliseconds."""
+        self._asked = True
         if self._known is None:
-            self._known = set(self._ring)
+            self._known = set(self._marks)
         return found in self._known
 
     def note(self, marks: Sequence[int]) -> None:
-        """Their messages are durable. `marks` are fewer than LIMIT."""
+        """Their messages are durable."""
         if self._known is not None:
-            self._known.update(marks)
-            if len(self._known) > 2 * LIMIT:
+            if self._asked:
+                self._known.update(marks)
+            else:
                 self._known = None
-        begin, room = self._at, LIMIT - self._at
-        if len(marks) > room:
-            self.note(marks[:room])
-            self.note(marks[room:])
-            return
-        self._ring[begin : begin + len(marks)] = array("Q", marks)
-        self._at = (begin + len(marks)) % LIMIT
-        self._write(begin, len(marks))
+            self._asked = False
+        fresh = array("Q", marks)
+        self._marks.extend(fresh)
+        if len(self._marks) <= _MOST:
+            self._append(fresh)
+        else:
+            del self._marks[:-KEPT]
+            self._known = None
+            self._rewrite()
 
     def forget(self) -> None:
         """The broker begins a new session: packet ids mean something else from now on."""
-        self._ring = array("Q", bytes(LIMIT * _ENTRY_BYTES))
-        self._at = 0
+        self._marks = array("Q")
         self._known = None
-        if self._fd >= 0:
-            try:
-                os.ftruncate(self._fd, 0)
-            except OSError as why:
-                self._warn(why)
+        self._rewrite()
 
-    def _write(self, begin: int, count: int) -> None:
-        if self._fd < 0:
+    def _append(self, fresh: "array[int]") -> None:
+        if self._fd < 0 or not fresh:
             return
         try:
-            os.pwrite(self._fd, memoryview(self._ring)[begin : begin + count], begin * _ENTRY_BYTES)
+            _write(self._fd, fresh)
             self._failing = False
         except OSError as why:
             self._warn(why)
+
+    def _rewrite(self) -> None:
+        """A file beside it, then its name: a kill leaves the old one or the new."""
+        if self._fd < 0:
+            return
+        beside = self._path.with_name(f"{self._path.name}.new")
+        try:
+            fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            try:
+                _write(fd, self._marks)
+                beside.replace(self._path)
+            except OSError:
+                os.close(fd)
+                raise
+        except OSError as why:
+            self._warn(why)
+            return
+        os.close(self._fd)
+        self._fd = fd
 
     def _warn(self, why: OSError) -> None:
         if not self._failing:
             log.warning("which messages were handled can't be kept over a restart", extra={"reason": why})
         self._failing = True
+
+
+def _write(fd: int, marks: "array[int]") -> None:
+    """At the end, where whole marks end: what a full disk cut is taken away again."""
+    written = os.write(fd, marks)
+    if written < len(marks) * _MARK_BYTES:
+        os.ftruncate(fd, os.fstat(fd).st_size // _MARK_BYTES * _MARK_BYTES)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
