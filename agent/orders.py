@@ -20,7 +20,10 @@ class NewCredential(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DeviceOrder:
-    """PutDevice. None: stays as it is. `days` 0: the default. `keep`: a password it has stays, and is told again."""
+    """PutDevice. None: stays as it is. `days` 0: the default. `keep`: a password it has stays, and is told again.
+
+    `hold`: the broker needn't know before the next order that doesn't hold.
+    """
 
     device: str
     zone: str | None = None
@@ -32,6 +35,7 @@ class DeviceOrder:
     csr_der: bytes = b""
     days: int = 0
     keep: bool = False
+    hold: bool = False
 
 
 @dataclass(frozen=True, slots=True)

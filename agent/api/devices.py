@@ -114,6 +114,7 @@ def order(request: agent_pb2.PutDeviceRequest) -> DeviceOrder:
         csr_der=request.csr_der,
         days=request.days,
         keep=request.keep,
+        hold=request.hold,
     )
 
 

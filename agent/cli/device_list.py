@@ -78,10 +78,14 @@ def put(
         raise ListError("there will be certificates: --out DIR says where to")
     for batch in _batches(rows):
         call(PutDevicesRequest(devices=[row.request for row in batch], check=True))
-    told, in_force = list[dict[str, str]](), True
-    for batch in _batches(rows):
+    told, in_force = list[dict[str, str]](), False
+    batches = list(_batches(rows))
+    for number, batch in enumerate(batches, 1):
+        for row in batch:
+            # The broker writes its whole state for each device: it had better be told of thousands at once.
+            row.request.hold = number < len(batches)
         reply = call(PutDevicesRequest(devices=[row.request for row in batch]))
-        in_force = in_force and reply.in_force
+        in_force = reply.in_force
         told += [
             keep(row.request.device, device, reply.ca_der, out)
             for row, device in zip(batch, reply.devices, strict=True)

@@ -78,12 +78,18 @@ class Accounts:
         accounts: Sequence[Account],
         certificates: Sequence[IssuedCertificate] = (),
         disown: Sequence[str] = (),
+        *,
+        quiet: bool = False,
     ) -> None:
-        """All of them or, with StorageError, none. Every earlier certificate of devices in `disown` is revoked."""
+        """All of them or, with StorageError, none. Every earlier certificate of devices in `disown` is revoked.
+
+        `quiet`: `changed` is not called; it will be with the next change.
+        """
         async with self._lock:
             await asyncio.to_thread(self._file.put, accounts, certificates, disown)
             self._accounts = {**self._accounts, **{account.id: account for account in accounts}}
-        self.changed()
+        if not quiet:
+            self.changed()
 
     async def forget(self, device: str) -> None:
         """The account is gone; its certificates stay revoked until they expire. Raises StorageError."""

@@ -36,6 +36,7 @@ class Identities:
     ) -> None:
         self._accounts, self._ca, self._secret, self._clock = accounts, ca, secret, clock
         self._apply_access, self._forget_device = apply_access, forget_device
+        self._is_unlisted = False  # a certificate was revoked, and the CRL doesn't say so yet
         self._lock = asyncio.Lock()  # one order at a time: each builds on what the account was
 
     async def put(self, orders: Sequence[DeviceOrder], *, check: bool = False) -> IssuedDevices:
@@ -66,8 +67,10 @@ class Identities:
             ]
             disowned = [name for name in fresh if name in known]
             issued = [IssuedCertificate(c.serial, device, c.not_after_unix_nano) for device, c in certificates.items()]
-            await self._accounts.put(accounts, issued, disowned)
-            in_force = await self._enforce(disowned)
+            held = all(order.hold for order in orders)
+            await self._accounts.put(accounts, issued, disowned, quiet=held)
+            self._is_unlisted = self._is_unlisted or bool(disowned)
+            in_force = not held and await self._enforce()
         identities = tuple(
             self._identity(order, account, certificates) for order, account in zip(orders, accounts, strict=True)
         )
@@ -90,7 +93,8 @@ class Identities:
             if forget:
                 await self._accounts.forget(device)
                 self._forget_device(device)
-            return await self._enforce([device])
+            self._is_unlisted = True
+            return await self._enforce()
 
     async def ensure_ca(self) -> None:
         """CA, the broker's certificate and CRL are there and good. At start, and once a day."""
@@ -110,16 +114,21 @@ class Identities:
         ca_der, certificates = await self._ca.issue(wishes)
         return ca_der, {wish.device: each for wish, each in zip(wishes, certificates, strict=True)}
 
-    async def _enforce(self, disowned: Sequence[str]) -> bool:
+    async def _enforce(self) -> bool:
         """At the broker: who may do what, at once; then the list of revoked certificates, which TLS looks at."""
-        try:
-            await self._apply_access()
-            if disowned:
-                await self._ca.revoke(await self._accounts.revoked(self._clock.wall_nano()))
-        except (AwayError, StorageError, RefusedError) as why:
-            log.warning("devices have changed, the broker doesn't know yet", extra={"reason": why})
-            return False
-        return True
+        known = True
+        for step in (self._apply_access, self._list_revoked):
+            try:
+                await step()
+            except (AwayError, StorageError, RefusedError) as why:
+                log.warning("devices have changed, the broker doesn't know yet", extra={"reason": why})
+                known = False
+        return known
+
+    async def _list_revoked(self) -> None:
+        if self._is_unlisted:
+            await self._ca.revoke(await self._accounts.revoked(self._clock.wall_nano()))
+            self._is_unlisted = False
 
     def _identity(self, order: DeviceOrder, account: Account, certificates: dict[str, Certificate]) -> DeviceIdentity:
         if order.credential is NewCredential.PASSWORD:

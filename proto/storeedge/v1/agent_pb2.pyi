@@ -243,7 +243,7 @@ class Device(_message.Message):
     def __init__(self, id: _Optional[str] = ..., online: _Optional[bool] = ..., first_seen_unix_nano: _Optional[int] = ..., last_seen_unix_nano: _Optional[int] = ..., messages: _Optional[int] = ..., bytes: _Optional[int] = ..., last_topic: _Optional[str] = ..., zone: _Optional[str] = ..., device_class: _Optional[str] = ..., credential: _Optional[_Union[Credential, str]] = ..., certificate_not_after_unix_nano: _Optional[int] = ..., messages_per_minute: _Optional[float] = ..., bytes_per_minute: _Optional[float] = ..., silent_after_seconds: _Optional[int] = ..., silent: _Optional[bool] = ..., values: _Optional[_Iterable[_Union[_record_pb2.DeviceValue, _Mapping]]] = ...) -> None: ...
 
 class PutDeviceRequest(_message.Message):
-    __slots__ = ("device", "zone", "device_class", "silent_after_seconds", "protocol", "group", "csr_der", "make_key", "make_password", "days", "keep")
+    __slots__ = ("device", "zone", "device_class", "silent_after_seconds", "protocol", "group", "csr_der", "make_key", "make_password", "days", "keep", "hold")
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     ZONE_FIELD_NUMBER: _ClassVar[int]
     DEVICE_CLASS_FIELD_NUMBER: _ClassVar[int]
@@ -255,6 +255,7 @@ class PutDeviceRequest(_message.Message):
     MAKE_PASSWORD_FIELD_NUMBER: _ClassVar[int]
     DAYS_FIELD_NUMBER: _ClassVar[int]
     KEEP_FIELD_NUMBER: _ClassVar[int]
+    HOLD_FIELD_NUMBER: _ClassVar[int]
     device: str
     zone: str
     device_class: str
@@ -266,7 +267,8 @@ class PutDeviceRequest(_message.Message):
     make_password: bool
     days: int
     keep: bool
-    def __init__(self, device: _Optional[str] = ..., zone: _Optional[str] = ..., device_class: _Optional[str] = ..., silent_after_seconds: _Optional[int] = ..., protocol: _Optional[_Union[DeviceProtocol, str]] = ..., group: _Optional[str] = ..., csr_der: _Optional[bytes] = ..., make_key: _Optional[bool] = ..., make_password: _Optional[bool] = ..., days: _Optional[int] = ..., keep: _Optional[bool] = ...) -> None: ...
+    hold: bool
+    def __init__(self, device: _Optional[str] = ..., zone: _Optional[str] = ..., device_class: _Optional[str] = ..., silent_after_seconds: _Optional[int] = ..., protocol: _Optional[_Union[DeviceProtocol, str]] = ..., group: _Optional[str] = ..., csr_der: _Optional[bytes] = ..., make_key: _Optional[bool] = ..., make_password: _Optional[bool] = ..., days: _Optional[int] = ..., keep: _Optional[bool] = ..., hold: _Optional[bool] = ...) -> None: ...
 
 class PutDeviceResponse(_message.Message):
     __slots__ = ("certificate_der", "ca_der", "key_der", "password", "not_after_unix_nano", "in_force")

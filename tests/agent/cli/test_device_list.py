@@ -131,6 +131,8 @@ def test_all_is_checked_before_the_first_is_done_and_batches_fit_a_call(tmp_path
     half = len(node.asked) // 2
     assert in_force and [row["id"] for row in told] == [f"d{number}" for number in range(300)]
     assert [asked.check for asked in node.asked] == [True] * half + [False] * half
+    held = [{each.hold for each in asked.devices} for asked in node.asked[half:]]
+    assert held == [{True}] * (half - 1) + [{False}], "the broker is told once"
     assert all(asked.ByteSize() < 110 * 1024 and len(asked.devices) <= 128 for asked in node.asked)
     stubborn = Node(refuses="d299")
     with pytest.raises(ListError):

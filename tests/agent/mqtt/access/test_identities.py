@@ -133,6 +133,23 @@ async def test_of_many_orders_one_bad_request_stops_all_and_a_check_does_nothing
     assert (shop.accounts.all(), shop.told) == ((), [])
 
 
+async def test_of_many_that_are_held_the_broker_hears_once(shop: Shop) -> None:
+    for number, hold in enumerate((True, True, False)):
+        issued = await shop.identities.put([DeviceOrder(f"d{number}", credential=PASSWORD, hold=hold)])
+        assert issued.in_force is not hold
+    assert [sorted(told) for told in shop.told] == [["d0", "d1", "d2"]]
+
+
+async def test_what_is_held_is_listed_as_revoked_with_the_next_change_also_while_the_broker_is_away(shop: Shop) -> None:
+    await shop.identities.ensure_ca()
+    await shop.identities.put([DeviceOrder("gate", credential=KEY)])
+    await shop.identities.put([DeviceOrder("gate", credential=PASSWORD, hold=True)])
+    assert shop.revoked() == 0
+    shop.away = True
+    assert not (await shop.identities.put([DeviceOrder("other")])).in_force
+    assert shop.revoked() == 1
+
+
 async def test_orders_at_the_same_time_get_different_passwords(shop: Shop) -> None:
     passwords = await asyncio.gather(*(shop.password(f"d{number % 2}") for number in range(6)))
     assert len(set(passwords)) == 6
