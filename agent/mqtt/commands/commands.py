@@ -4,16 +4,17 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from agent.clock import Clock
 from agent.errors import AwayError, RefusedError, StorageError
 from agent.mqtt.commands.leases import STORE, Leases
-from agent.mqtt.commands.outcome import Asked, check, new_command, outcome, unanswered
+from agent.mqtt.commands.outcome import Asked, check, new_command, unanswered
 from agent.mqtt.commands.queue import KEPT_ANSWER_BYTES, Command, Gate, Now, Queue
 from agent.mqtt.commands.queue_file import QueueFile
 from agent.mqtt.commands.reports import Publish, Reports
 from agent.mqtt.commands.route import Speaks, route
+from agent.mqtt.commands.waiters import Waiters
 from agent.mqtt.control import LostError
 from agent.mqtt.topics import Kind, ack_topic, command_topic, parse
 from agent.mqtt.wire.delivery import Delivery
@@ -45,12 +46,6 @@ class Surroundings:
     stays: Callable[[str], bool] = lambda _: False
 
 
-@dataclass(eq=False, slots=True)
-class _Waiter:
-    order: CommandOrder
-    answer: asyncio.Future[CommandAnswer] = field(default_factory=asyncio.Future[CommandAnswer])
-
-
 class Commands:
     """`run` must run: it alone writes, sends and reports, each step only once the one before is on disk."""
 
@@ -66,7 +61,7 @@ class Commands:
         self._opened = asyncio.Event()
         self._stir = asyncio.Event()
         self._fresh: set[str] = set()  # not on disk yet
-        self._waiters: dict[str, list[_Waiter]] = {}
+        self._waiters = Waiters(clock, around.stays)
         self._settlers: list[asyncio.Future[None]] = []
         self._answers = 0  # that were taken
         self._saved = 0  # of them, on disk
@@ -84,8 +79,7 @@ class Commands:
         command = self._queue.find("", order.device, order.name, order.idempotency_key)
         if command is None:
             command = self.ask(order, Asked())
-        waiter = _Waiter(order)
-        self._waiters.setdefault(command.id, []).append(waiter)
+        waiter = self._waiters.add(command.id, local=order.actor.startswith("local:"))
         self._tell(command.id)
         try:
             async with asyncio.timeout(order.timeout_seconds):
@@ -98,11 +92,7 @@ class Commands:
                 return CommandAnswer(command.id, command.state)
             raise RefusedError("DEADLINE", unanswered(command)) from None
         finally:
-            waiters = self._waiters.get(command.id, [])
-            if waiter in waiters:
-                waiters.remove(waiter)
-            if not waiters:
-                self._waiters.pop(command.id, None)
+            self._waiters.leave(command.id, waiter)
 
     def ask(self, order: CommandOrder, asked: Asked) -> Command:
         """Put it into the queue: it is on disk before it is sent, and not before. Raises RefusedError."""
@@ -224,9 +214,8 @@ class Commands:
             self._series = ""
             await asyncio.to_thread(self._file.close)
             _settle(self._settlers, StorageError("the agent stops"))
-            for waiters in self._waiters.values():
-                for waiter in waiters:
-                    _refuse(waiter, AwayError("the agent stops"))
+            for id_ in self._waiters.ids():
+                self._waiters.refuse(id_, lambda: AwayError("the agent stops"))
 
     async def _open(self) -> None:
         now = self._now()
@@ -264,7 +253,7 @@ class Commands:
         self._saved = answers
         self._fresh -= fresh
         _settle(settlers, None)
-        for id_ in list(self._waiters):
+        for id_ in self._waiters.ids():
             self._tell(id_)
         if self._queue.owing():
             self._reports.due.set()
@@ -277,8 +266,7 @@ class Commands:
         self._fresh -= fresh
         for id_ in fresh:
             self._queue.drop(id_)
-            for waiter in self._waiters.get(id_, ()):
-                _refuse(waiter, StorageError(str(why)))
+            self._waiters.refuse(id_, lambda: StorageError(str(why)))
         for command in sends:
             self._queue.not_sent(command.id, self._now())  # of those that are left
 
@@ -333,22 +321,7 @@ class Commands:
         self._stir.set()
 
     def _tell(self, id_: str, payload: bytes | None = None) -> None:
-        """Tell those who wait for `id_` how it ended, if it has."""
-        command = self._queue.get(id_)
-        if command is None or not command.ended:
-            return
-        for waiter in self._waiters.get(id_, ()):
-            if waiter.answer.done():
-                continue
-            try:
-                found = outcome(command, payload, self._now())
-            except RefusedError as why:
-                _refuse(waiter, why)
-                continue
-            if found is not None:
-                local = waiter.order.actor.startswith("local:")
-                hidden = found.payload != b"" and not local and self._around.stays(_ack(command))
-                waiter.answer.set_result(replace(found, payload=b"") if hidden else found)
+        self._waiters.tell(self._queue.get(id_), payload)
 
     def _now(self) -> Now:
         return Now(self._clock.boot_id, self._clock.seconds(), self._clock.wall_nano())
@@ -366,8 +339,3 @@ def _settle(settlers: Iterable[asyncio.Future[None]], why: StorageError | None) 
             settler.set_result(None)
         else:
             settler.set_exception(why)
-
-
-def _refuse(waiter: _Waiter, why: Exception) -> None:
-    if not waiter.answer.done():
-        waiter.answer.set_exception(why)
