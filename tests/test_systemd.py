@@ -15,7 +15,7 @@ from agent.launcher import policy
 from agent.telemetry.collectors import COLLECTORS
 
 SYSTEMD = Path(__file__).parents[1] / "systemd"
-SERVICES = {"edge-agent": 1.6, "edge-launcher": 4.3, "edge-jobs": 5.1}  # the most exposure, of 10, systemd may see
+SERVICES = {"edge-agent": 1.6, "edge-gateway": 1.5, "edge-launcher": 4.3, "edge-jobs": 5.1}  # the most exposure, of 10, systemd may see
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 
 

@@ -13,7 +13,9 @@ from agent.errors import EdgeError
 
 # A verb is a file of agent/cli with HELP and `add(parser)`, which sets `handler`. Only the one that is asked for is
 # imported.
-VERBS = ("enrol", "config", "rules", "doctor", "status", "jobs", "logs", "devices", "device", "spool", "broker")
+VERBS = (
+    "enrol", "config", "rules", "doctor", "status", "jobs", "logs", "devices", "device", "spool", "broker", "gateway",
+)  # fmt: skip
 
 
 def main(words: Sequence[str], default_config: str) -> int:

@@ -104,11 +104,12 @@ def _across(config: Config, wrong: set[tuple[str, str]]) -> Iterator[_Problem]:
     if base > most and not wrong & {("link", "backoff_base_seconds"), ("link", "backoff_max_seconds")}:
         reason = f"is {base}, more than backoff_max_seconds ({most})"
         yield _Problem("link", "backoff_base_seconds", reason, "at most backoff_max_seconds")
-    if config.api.listen:
-        try:
-            address.split(config.api.listen)
-        except ValueError as error:
-            yield _Problem("api", "listen", str(error), "HOST:PORT, or empty for no port")
+    for section, listen in (("api", config.api.listen), ("gateway", config.gateway.listen)):
+        if listen:
+            try:
+                address.split(listen)
+            except ValueError as error:
+                yield _Problem(section, "listen", str(error), "HOST:PORT, or empty for no port")
     if not config.mqtt.host:
         yield _Problem("mqtt", "host", "is empty", "a string of at least one character")
 

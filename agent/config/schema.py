@@ -75,6 +75,13 @@ class MqttConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """[gateway]: HTTPS for devices, a process of its own. `listen` is HOST:PORT, empty for none."""
+
+    listen: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class JobsConfig:
     """[jobs]: the launcher, what the store keeps for itself while central says nothing of it, and how often things are.
 
@@ -131,6 +138,7 @@ class Config:
     spool: SpoolConfig = SpoolConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     mqtt: MqttConfig = MqttConfig()
+    gateway: GatewayConfig = GatewayConfig()
     jobs: JobsConfig = JobsConfig()
     images: ImagesConfig = ImagesConfig()
     api: ApiConfig = ApiConfig()

@@ -35,7 +35,7 @@ def test_values_arrive_in_their_section_with_their_type(tmp_path: Path) -> None:
     file = tmp_path / "agent.toml"
     file.write_text(
         '[node]\nstate_dir = "/srv/edge"\n[link]\nbackoff_base_seconds = 2\n'
-        '[mqtt]\npassword_file = "/etc/p"\nenabled = false\n'
+        '[mqtt]\nrules_file = "/etc/r"\nenabled = false\n'
         '[telemetry]\nmounts = ["/", "/data"]\ndisabled = ["fans"]\n'
         '[api]\nlisten = "[::]:9443"\n[log]\nlevel = "DEBUG"\n'
     )
@@ -44,7 +44,7 @@ def test_values_arrive_in_their_section_with_their_type(tmp_path: Path) -> None:
     assert config.node.run_dir == Config().node.run_dir
     assert config.link.backoff_base_seconds == 2.0
     assert isinstance(config.link.backoff_base_seconds, float)
-    assert config.mqtt.password_file == Path("/etc/p")
+    assert config.mqtt.rules_file == Path("/etc/r")
     assert config.mqtt.enabled is False
     assert config.telemetry.mounts == (Path("/"), Path("/data"))
     assert config.telemetry.disabled == ("fans",)
@@ -76,14 +76,14 @@ def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
             "[mqtt]\nprot = 1883\n",
             (
                 "agent.toml:2: [mqtt] prot: unknown key, did you mean 'port'?; "
-                "allowed: enabled, host, port, client_id, username, password_file, receive_maximum"
+                "allowed: enabled, host, port, broker_dir, receive_maximum, rules_file, max_devices"
             ),
         ),
         (
             "[mqqt]\n",
             (
                 "agent.toml:1: [mqqt]: unknown table, did you mean 'mqtt'?; "
-                "allowed: node, link, spool, telemetry, mqtt, jobs, images, api, log"
+                "allowed: node, link, spool, telemetry, mqtt, gateway, jobs, images, api, log"
             ),
         ),
         ("[mqtt]\n\nport = 70000", "agent.toml:3: [mqtt] port: is 70000, out of range; allowed: an integer 1..65535"),
