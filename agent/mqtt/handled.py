@@ -44,11 +44,12 @@ class Handled:
         """Reads what an earlier run left. A file that can't be read is logged, and done without."""
         try:
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            _cut(self._fd)
             left = os.pread(self._fd, _MOST * _MARK_BYTES, 0)
         except OSError as why:
             self._warn(why)
             return
-        self._marks = array("Q", left[: len(left) // _MARK_BYTES * _MARK_BYTES])
+        self._marks = array("Q", left)
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -120,8 +121,14 @@ class Handled:
 
 
 def _write(fd: int, marks: "array[int]") -> None:
-    """At the end, where whole marks end: what a full disk cut is taken away again."""
-    written = os.write(fd, marks)
-    if written < len(marks) * _MARK_BYTES:
-        os.ftruncate(fd, os.fstat(fd).st_size // _MARK_BYTES * _MARK_BYTES)
+    """At the end, all or none of the last mark."""
+    if os.write(fd, marks) < len(marks) * _MARK_BYTES:
+        _cut(fd)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _cut(fd: int) -> None:
+    """What a full disk or a power cut left of a mark is taken away: what is appended must begin at a whole one."""
+    size = os.fstat(fd).st_size
+    if size % _MARK_BYTES:
+        os.ftruncate(fd, size // _MARK_BYTES * _MARK_BYTES)
