@@ -15,6 +15,7 @@ from agent.mqtt.access.accounts_file import AccountsFile
 from agent.mqtt.access.ca import DeviceCa
 from agent.mqtt.access.dynsec import RESPONSES, Dynsec
 from agent.mqtt.access.identities import Identities
+from agent.mqtt.access.renewal import FILTER, Renewals
 from agent.mqtt.access.secret import load_or_make, password
 from agent.mqtt.control import Control
 from agent.mqtt.views import Views
@@ -35,6 +36,7 @@ class Gate:
         self._secret = load_or_make(state_dir)
         self._record, self._clock = record, clock
         self._dynsec: Dynsec | None = None
+        self._renewals: Renewals | None = None
         self.accounts = Accounts(AccountsFile(state_dir / "accounts.db", clock.wall_nano), self._changed)
         self.views = Views(self._secret, self._changed)
         self.identities = Identities(
@@ -57,6 +59,8 @@ class Gate:
         control.subscribe(RESPONSES, dynsec.receive)
         control.on_connected.append(dynsec.connected)
         self._dynsec = dynsec
+        self._renewals = Renewals(self.accounts.get, self.identities.put, control.publish, self._clock)
+        control.subscribe(FILTER, self._renewals.offer)
 
     async def open(self) -> None:
         """Raises StorageError."""
@@ -74,6 +78,8 @@ class Gate:
         async with asyncio.TaskGroup() as group:
             if self._dynsec is not None:
                 group.create_task(self._dynsec.run(), name="mqtt-access")
+            if self._renewals is not None:
+                group.create_task(self._renewals.run(), name="mqtt-renewals")
             group.create_task(self._keep_certificates(), name="mqtt-certificates")
 
     async def close(self) -> None:

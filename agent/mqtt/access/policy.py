@@ -144,7 +144,13 @@ _OWN: Mapping[str, tuple[Acl, ...]] = {
             "tenants/#",
             _ADMINISTRATION,
         ),
-        *_hears(f"{ROOT}/+/cmd/+/ack", f"tenants/+/{ROOT}/+/cmd/+", f"{_ADMINISTRATION}/response", "$SYS/broker/#"),
+        *_hears(
+            f"{ROOT}/+/cmd/+/ack",
+            f"{ROOT}/+/csr",
+            f"tenants/+/{ROOT}/+/cmd/+",
+            f"{_ADMINISTRATION}/response",
+            "$SYS/broker/#",
+        ),
     ),
     STORE: _hears(*(f"{root}/#" for root in ROOTS)),
 }
