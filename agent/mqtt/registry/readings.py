@@ -102,11 +102,14 @@ def _become(reading: Reading, raw: Any) -> float | int | bool | str | None:
 
 
 def _flag(raw: float | int | str, reading: Reading) -> bool | None:
-    """A word that is neither says nothing."""
+    """A JSON true stays true, whatever the config calls on: else it would have the payload's name and say the contrary.
+
+    A word that is neither says nothing.
+    """
+    if isinstance(raw, bool):
+        return raw
     word = str(raw).lower()
-    if word in {reading.on.lower(), reading.off.lower()}:
-        return word == reading.on.lower()
-    return raw if isinstance(raw, bool) else None
+    return word == reading.on.lower() if word in {reading.on.lower(), reading.off.lower()} else None
 
 
 def _number(raw: float | int | str) -> float | int | None:
