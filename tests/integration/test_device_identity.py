@@ -1,15 +1,14 @@
 """Identities of devices against a real mosquitto: who gets in, as whom, and who doesn't any more."""
 
 import asyncio
-import json
 import os
+import random
 import shutil
-import signal
-import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,109 +17,65 @@ import pytest
 
 from agent.cli.device_list import pem
 from agent.clock import system_clock
+from agent.config.schema import MqttConfig
 from agent.mqtt.access import seed
-from agent.mqtt.access.accounts import Accounts
-from agent.mqtt.access.accounts_file import AccountsFile
-from agent.mqtt.access.ca import DeviceCa, Names, Wish
-from agent.mqtt.access.identities import Identities
-from agent.mqtt.access.policy import AGENT, CONTROL, Access
-from agent.mqtt.access.secret import password
+from agent.mqtt.access.ca import DeviceCa, Wish
+from agent.mqtt.access.policy import Access
+from agent.mqtt.access.secret import load_or_make
+from agent.mqtt.control import Control
+from agent.mqtt.gate import Gate
+from agent.mqtt.users import AGENT, CONTROL
 from agent.orders import DeviceOrder, NewCredential
-from tests.integration.mqtt_parts import MOSQUITTO, until
+from tests.broker_files import BrokerFiles
+from tests.integration.mqtt_parts import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.root]
 
-SECRET = b"s" * 32
-NAMES = Names(("localhost",), ("127.0.0.1",))
-PLUGIN = next(Path("/usr/lib").glob("*/mosquitto_dynamic_security.so"), None)
 COMMANDS = "$CONTROL/dynamic-security/v1"
 KEY, PASSWORD = NewCredential.KEY, NewCredential.PASSWORD
 
 
 class Box:
-    """A store's box: accounts, CA, and a broker with the three listeners."""
+    """A store's box: accounts, CA, what brings the broker up to date, and the broker as it is shipped."""
 
     def __init__(self, directory: Path) -> None:
         self.home = directory
-        self.broker_dir = directory / "broker"
-        self.broker_dir.mkdir()
+        self.files = BrokerFiles(directory / "broker", directory / "run", owner="root")
+        self.loopback = self.files.ports.plain
+        self.certificates, self.passwords = self.files.ports.certificates, self.files.ports.passwords
         clock = system_clock()
-        self.accounts = Accounts(AccountsFile(directory / "accounts.db", clock.wall_nano))
-        self.ca = DeviceCa(directory, self.broker_dir, clock)
-        self.identities = Identities(
-            self.accounts, self.ca, SECRET, clock, apply_access=self.apply, forget_device=lambda _: False
-        )
-        self.loopback, self.certificates, self.passwords = free_ports(3)
-        self._applied: dict[str, Any] = {"clients": [], "roles": []}
+        self.gate = Gate(directory, self.files.dir, self._record, clock, lambda _: False)
+        self.identities = self.gate.identities
+        config = MqttConfig(port=self.loopback, broker_dir=self.files.dir)
+        self._control = Control(config, self.gate.password(CONTROL), clock, random.random)
+        self.gate.attach(self._control)
 
-    async def start(self) -> None:
-        await self.accounts.open()
-        await self.ca.ensure((), NAMES)
-        self._applied = self.state()
-        (self.home / "dynamic-security.json").write_text(json.dumps(self._applied))
-        tls = "\n".join(f"{word} {self.broker_dir / name}" for word, name in (
-            ("cafile", "ca.crt"), ("certfile", "server.crt"), ("keyfile", "server.key")
-        ))  # fmt: skip
-        conf = self.home / "mosquitto.conf"
-        conf.write_text(f"""
-plugin {PLUGIN}
-plugin_opt_config_file {self.home / "dynamic-security.json"}
-allow_anonymous false
-listener {self.loopback} 127.0.0.1
-use_username_as_clientid true
-listener {self.certificates} 127.0.0.1
-{tls}
-crlfile {self.broker_dir / "revoked.crl"}
-require_certificate true
-use_identity_as_username true
-use_username_as_clientid true
-listener {self.passwords} 127.0.0.1
-{tls}
-use_username_as_clientid true
-""")
-        for path in (self.home, *self.home.rglob("*")):
-            shutil.chown(path, group="mosquitto")
-            path.chmod(0o770 if path.is_dir() else 0o660)
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        await self.gate.open()
+        await self.identities.ensure_ca()
+        key = load_or_make(self.home)
+        (self.files.dir / "seed.json").write_bytes(seed.document(Access(key, {}, {}, frozenset())))
+        self.files.install_seed()
         with (self.home / "mosquitto.log").open("wb") as log:
-            self._process = subprocess.Popen([MOSQUITTO, "-c", conf], stdout=log, stderr=log)
-        await until(lambda: answers(self.passwords), "mosquitto to listen")
-        self._control = Client(self.loopback, CONTROL, password(SECRET, "agent", CONTROL, 0))
-        assert self._control.outcome == "Success", (self.home / "mosquitto.log").read_text()
+            process = subprocess.Popen(self.files.argv, stdout=log, stderr=log)
+        try:
+            await until(self.files.listens, "mosquitto to listen")
+            self.files.watch(process)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._control.run()), group.create_task(self.gate.run())]
+                await until(lambda: self._control.connected, "the agent to be let in")
+                yield
+                for task in tasks:
+                    task.cancel()
+        finally:
+            self.files.close()
+            process.terminate()
+            process.wait(10)
+            await self.gate.close()
 
-    def stop(self) -> None:
-        self._control.close()
-        self._process.terminate()
-        self._process.wait(10)
-
-    def reread(self) -> None:
-        """What the .path unit does when `reload` was touched."""
-        assert (self.broker_dir / "reload").exists()
-        for path in self.broker_dir.iterdir():
-            shutil.chown(path, group="mosquitto")
-            path.chmod(0o640)
-        self._process.send_signal(signal.SIGHUP)
-
-    def state(self) -> dict[str, Any]:
-        accounts = {account.id: account for account in self.accounts.all()}
-        state: dict[str, Any] = json.loads(seed.document(Access(SECRET, accounts, frozenset())))
-        return state
-
-    async def apply(self) -> None:
-        """As plain as can be: who is gone or has changed is deleted, who is new or has changed is made."""
-        wanted, before = self.state(), self._applied
-        gone = [c for c in before["clients"] if c not in wanted["clients"]]
-        new = [c for c in wanted["clients"] if c not in before["clients"]]
-        roles = {role["rolename"]: role for role in wanted["roles"]}
-        commands = [{"command": "deleteClient", "username": c["username"]} for c in gone]
-        commands += [{"command": "deleteRole", "rolename": c["username"]} for c in gone]
-        commands += [{"command": "createRole", **roles[c["username"]]} for c in new]
-        for client in new:
-            told = self.identities.password(next(a for a in self.accounts.all() if a.id == client["username"]))
-            made = {"command": "createClient", "username": client["username"], "roles": client["roles"]}
-            commands.append({**made, "password": told} if told else made)
-        if commands:
-            assert await asyncio.to_thread(self._control.say, COMMANDS, json.dumps({"commands": commands})) == "Success"
-        self._applied = wanted
+    async def _record(self, _: object) -> None:
+        """Nobody is told."""
 
     async def certified(self, device: str, name: str = "") -> Path:
         """DIR/NAME.crt and .key of a certificate for the device."""
@@ -133,7 +88,7 @@ use_username_as_clientid true
         return self.home / name
 
     def device(self, identity: Path | None, claims: str = "") -> "Client":
-        return Client(self.certificates, ca=self.broker_dir / "ca.crt", identity=identity, claims=claims)
+        return Client(self.certificates, ca=self.files.dir / "ca.crt", identity=identity, claims=claims)
 
     async def password(self, device: str) -> str:
         return (await self.identities.put([DeviceOrder(device, credential=PASSWORD)])).identities[0].password
@@ -203,39 +158,21 @@ class Client:
             self._acked.notify_all()
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
-
-
 @pytest.fixture
 async def box() -> AsyncIterator[Box]:
     # Below pytest's directory only its owner may search; mosquitto gives up root.
     directory = Path(f"/var/tmp/identity-{os.getpid()}")
     directory.mkdir()
-    box = Box(directory)
     try:
-        await box.start()
-        yield box
-        box.stop()
+        box = Box(directory)
+        async with box.running():
+            yield box
     finally:
-        await box.accounts.close()
         shutil.rmtree(directory)
 
 
 async def test_a_certificate_says_who_a_device_is_whatever_it_claims(box: Box) -> None:
-    agent = Client(box.loopback, AGENT, password(SECRET, "agent", AGENT, 0))
+    agent = Client(box.loopback, AGENT, box.gate.password(AGENT))
     gate = box.device(await box.certified("gate"), claims=AGENT)
     await box.certified("door")
     assert (gate.outcome, gate.say("devices/gate/state")) == ("Success", "Success")
@@ -254,7 +191,6 @@ async def test_who_is_revoked_is_thrown_out_at_once_and_refused_by_tls_from_then
     assert await box.identities.revoke("gate", forget=False)
     assert await asyncio.to_thread(client.gone.wait, 5), "not thrown out"
     client.close()
-    box.reread()
     await until(lambda: box.device(identity).outcome == "TLS", "TLS to refuse it")
     again = box.device(await box.certified("gate", "gate-again"))
     assert (again.outcome, again.say("devices/gate/state")) == ("Success", "Success")
@@ -287,11 +223,11 @@ async def test_without_a_good_certificate_nobody_passes_tls(box: Box, tmp_path: 
 def _in_1970(box: Box) -> DeviceCa:
     """The same CA with a clock that makes a certificate of a day end in November 2026."""
     clock = system_clock()
-    return DeviceCa(box.home, box.broker_dir, type(clock)(clock.boot_id, lambda: 0, lambda: 0))
+    return DeviceCa(box.home, box.files.dir, type(clock)(clock.boot_id, lambda: 0, lambda: 0))
 
 
 async def test_a_password_is_good_over_tls_and_on_the_box_until_the_next_one(box: Box) -> None:
-    ca = box.broker_dir / "ca.crt"
+    ca = box.files.dir / "ca.crt"
     first = await box.password("scale")
     for port, authority in ((box.passwords, ca), (box.loopback, None)):
         scale = Client(port, "scale", first, ca=authority, claims="edge-agent")
@@ -312,9 +248,8 @@ async def test_a_password_is_good_over_tls_and_on_the_box_until_the_next_one(box
 async def test_who_has_a_certificate_has_no_password_and_the_other_way_round(box: Box) -> None:
     identity = await box.certified("gate")
     for secret in ("", "gate", "x"):
-        assert Client(box.passwords, "gate", secret, ca=box.broker_dir / "ca.crt").outcome == "Not authorized"
+        assert Client(box.passwords, "gate", secret, ca=box.files.dir / "ca.crt").outcome == "Not authorized"
     await box.password("gate")
-    box.reread()
     await until(lambda: box.device(identity).outcome == "TLS", "TLS to refuse the certificate")
 
 
