@@ -1,4 +1,4 @@
-"""Stand-ins for what surrounds the bridge: a connection that remembers acks, and a sink that can be full."""
+"""Stand-ins for what surrounds the bridge: a bulk connection that remembers acks, and a sink that can be full."""
 
 import asyncio
 
@@ -7,13 +7,17 @@ from agent.errors import StorageError
 from agent.model import Body, DeviceMessage, Event
 
 
-class FakeConnection:
+class FakeIntake:
+    """`acknowledged` are packet ids, `writes` how many at once."""
+
     def __init__(self):
         self.acknowledged: list[int] = []
+        self.writes: list[int] = []
         self.paused = False
 
-    def acknowledge(self, packet_id):
-        self.acknowledged.append(packet_id)
+    def acknowledge(self, deliveries):
+        self.acknowledged += [each.packet_id for each in deliveries if each.packet_id]
+        self.writes.append(len(deliveries))
 
     def pause(self):
         self.paused = True
