@@ -8,6 +8,7 @@ from typing import Protocol
 from agent.clock import Clock
 from agent.errors import AwayError, StorageError
 from agent.model import Event, Sink
+from agent.mqtt.registry import sparkplug
 from agent.mqtt.registry.registry import Registry
 from agent.mqtt.registry.registry_file import RegistryFile
 from agent.runtime.service import pause
@@ -92,8 +93,6 @@ class Keeper:
             self._unrecorded = []
 
     async def _ask_for_births(self, group: str, node: str) -> None:
-        from agent.mqtt.registry import sparkplug  # noqa: PLC0415  a store without Sparkplug doesn't load its payload
-
         log.info("Sparkplug edge node is asked for its births", extra={"group": group, "node": node})
         try:
             await self._publish(

@@ -24,7 +24,7 @@ MAX_DEVICES = 20_000
 # However many are registered, so many others have room: a bridge's devices are none of ours.
 _LEAST_STRANGERS = 256
 # Writing these takes a few ms of the loop; what is left goes with the next save.
-_MOST_CHANGES = 2048
+_MOST_CHANGES = 1024
 _NANO = 1_000_000_000
 # The checks come every few seconds. A longer pause: this machine stood still, or its clock was set.
 _PAUSE_NANO = 60 * _NANO
@@ -144,8 +144,10 @@ class Registry:
         return tuple(events)
 
     def _begin(self, name: str, now_unix_nano: int) -> Device:
-        device = self._devices[name] = Device(first_seen_unix_nano=now_unix_nano, last_seen_unix_nano=now_unix_nano)
-        if name not in self._accounts:
+        account = self._accounts.get(name)
+        device = Device(first_seen_unix_nano=now_unix_nano, last_seen_unix_nano=now_unix_nano)
+        self._devices[name if account is None else account.id] = device  # one name in memory, not two
+        if account is None:
             self._strangers[name] = None
             self._names = None
             self._shrink()

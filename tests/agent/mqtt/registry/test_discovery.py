@@ -133,13 +133,9 @@ def test_a_device_announces_at_most_64():
 
 
 KEYS = st.sampled_from(["stat_t", "~", "val_tpl", "name", "unit_of_meas", "pl_on", "cmps", "p", "x"])
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text()
-    | st.sampled_from(["{{ value_json.a }}", "sensor"]),
+    LEAVES | st.sampled_from(["{{ value_json.a }}", "sensor"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
     max_leaves=10,
 )

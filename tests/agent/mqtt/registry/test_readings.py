@@ -85,14 +85,17 @@ def test_at_most_64_values_are_read():
     assert len(scalars(payload)) == 64
 
 
-READINGS = [
-    Reading("t", f"{sort.value}{path}", "", sort, path) for sort in Sort for path in (None, (), ("a",), ("a", 0))
-]
+PATHS = (None, (), ("a",), ("a", 0))
+READINGS = [Reading("t", f"{sort.value}{path}", "", sort, path) for sort in Sort for path in PATHS]
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+DOCUMENTS = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "b"]), inner, max_size=3),
+    max_leaves=8,
+)
 
 
-@given(st.one_of(st.binary(max_size=100), st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "b"]) | st.text(), inner, max_size=3),
-    max_leaves=8).map(lambda document: json.dumps(document).encode())))  # fmt: skip
+@given(st.binary(max_size=100) | DOCUMENTS.map(lambda document: json.dumps(document).encode()))
 def test_no_payload_raises(payload):
     for value in (*read(READINGS, payload), *scalars(payload, READINGS)):
         assert len(value.name.encode()) <= 128

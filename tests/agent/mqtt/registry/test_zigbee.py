@@ -68,10 +68,15 @@ def test_what_is_no_list_is_malformed():
     assert parse(b"") == ()
 
 
-@given(st.recursive(st.none() | st.integers() | st.text() | st.sampled_from(["numeric", "binary"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["friendly_name", "definition", "exposes", "features", "type", "property", "unit"]), inner),
-    max_leaves=12))  # fmt: skip
+KEYS = st.sampled_from(["friendly_name", "definition", "exposes", "features", "type", "property", "unit"])
+DOCUMENTS = st.recursive(
+    st.none() | st.integers() | st.text() | st.sampled_from(["numeric", "binary"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner),
+    max_leaves=12,
+)
+
+
+@given(DOCUMENTS)
 def test_no_list_raises(document):
     parse(json.dumps(document).encode())
     parse(json.dumps([device(document)]).encode())
