@@ -82,6 +82,7 @@ class BrokerFiles:
     def __init__(self, directory: Path, run_dir: Path, settings: str = "", owner: str = "edge-agent") -> None:
         self.ports = Ports(free_port(), free_port(), free_port())
         self.data = directory / "data"  # /var/lib/mosquitto
+        self.state = run_dir / "state/dynamic-security.json"
         self.dir = directory / "files"  # /var/lib/edge-broker
         self.run_dir = run_dir
         self.jobs_dir = run_dir / "jobs"
@@ -95,6 +96,7 @@ class BrokerFiles:
             (self.dir, agent.pw_uid, broker.pw_gid, 0o2750),
             (self.run_dir, 0, broker.pw_gid, 0o750),
             (self.jobs_dir, broker.pw_uid, broker.pw_gid, 0o755),
+            (self.state.parent, broker.pw_uid, broker.pw_gid, 0o700),
         ):
             path.mkdir()
             os.chown(path, uid, gid)
@@ -105,10 +107,6 @@ class BrokerFiles:
         self.argv = ("prlimit", f"--nofile={most}", MOSQUITTO, "-c", str(self.conf))
 
     @property
-    def state(self) -> Path:
-        return self.data / "dynamic-security.json"
-
-    @property
     def socket(self) -> Path:
         return self.jobs_dir / "broker.sock"
 
@@ -116,11 +114,10 @@ class BrokerFiles:
         """At its last listener, so at all of them."""
         return connects(self.ports.passwords)
 
-    def install_seed(self) -> None:
-        """As ExecStartPre= does."""
-        seed = self.dir / "seed.json"
-        if seed.exists():
-            subprocess.run([*AS_BROKER, "install", "-m", "600", seed, self.state], check=True)
+    def install(self, seed: bytes) -> None:
+        """As ExecStartPre= does with what `edge-agent broker prepare` printed."""
+        script = 'umask 077; cd "$0" && cat >seed && if test -s seed; then mv seed dynamic-security.json; fi'
+        subprocess.run([*AS_BROKER, "sh", "-c", script, self.state.parent], input=seed, check=True)
 
     def open_socket(self) -> None:
         """As ExecStartPost= does."""
@@ -160,7 +157,7 @@ class BrokerFiles:
         yield "listener 8884\n", f"listener {self.ports.passwords} 127.0.0.1\n"
         yield "/run/edge-broker/jobs", str(self.jobs_dir)
         yield "/var/lib/edge-broker", str(self.dir)
-        yield "/var/lib/mosquitto", str(self.data)
+        yield "/run/edge-broker/state", str(self.state.parent)
 
 
 def _changed(path: Path) -> int:

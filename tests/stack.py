@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.broker_files import Account, BrokerFiles, Certificate, connects, free_port, parse_account
+from tests.broker_files import Account, BrokerFiles, Certificate, free_port, parse_account
 from tests.wire import Wire
 
 USER = "edge-agent"
@@ -204,8 +204,7 @@ mqtt_dir = "{self.broker.jobs_dir}"
 
     def start_broker(self) -> Part:
         """What the drop-in of mosquitto.service does; its .path unit is a thread."""
-        self.agent_cli("broker", "prepare")
-        self.broker.install_seed()
+        self.broker.install(self.agent_cli("broker", "prepare").encode())
         part = self.start("mosquitto", self.broker.argv)
         until(lambda: self.broker.listens() or not part.alive(), what="mosquitto to listen")
         if not part.alive():

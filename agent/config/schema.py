@@ -63,7 +63,7 @@ class TelemetryConfig:
 
 @dataclass(frozen=True, slots=True)
 class MqttConfig:
-    """[mqtt]: the broker on this box. `broker_dir` has what it reads: certificates, and who may do what."""
+    """[mqtt]: the broker on this box. `broker_dir` has the certificates that it reads."""
 
     enabled: bool = True
     host: str = "127.0.0.1"

@@ -21,8 +21,13 @@ _PAGE = 100
 _BATCH_USERS = 50
 # Below the broker's max_packet_size of 256 KiB, also when all of it is escaped.
 _BATCH_BYTES = 100_000
-# Each command has the plugin write its whole file, 20,000 devices 20 MB; a batch is answered when all are done.
-_ANSWER_SECONDS = 60.0
+# After each command the plugin writes down all that it has, at once: 10 ms with 1,000 devices, 0.2 s with 20,000. So a
+# batch is as long as the broker can be kept from its devices.
+_BATCH_SECONDS = 0.25
+_FEWEST, _MOST = 2, 64
+_ANSWER_SECONDS = 20.0  # less than the control connection's keepalive
+# An order waits so long for its devices to be in force; an import into a very large store takes longer.
+_APPLY_SECONDS = 15.0
 _CHECK_SECONDS = 3600.0
 _RETRY_SECONDS = 10.0
 
@@ -46,8 +51,9 @@ class Dynsec:
         self._wanted, self._in_force = wanted, in_force
         self._numbers = itertools.count(1)
         self._answer: tuple[str, asyncio.Future[list[Json]]] | None = None
-        self._lock = asyncio.Lock()
+        self._waiting: list[asyncio.Future[None]] = []
         self._wake = asyncio.Event()
+        self._commands = _FEWEST  # of one batch
         # By user, what the broker was brought to; None when it isn't known what it has.
         self._known: dict[str, object] | None = None
         self._complained = ""
@@ -74,14 +80,23 @@ class Dynsec:
     async def run(self) -> None:
         """Until cancelled. What fails is tried again, and said once."""
         while True:
+            self._wake.clear()
+            waiting, self._waiting = self._waiting, []
             delay = _CHECK_SECONDS
             try:
-                await self.apply()
+                wanted = self._wanted()
+                await self._apply(wanted)
             except AwayError as why:
-                await self._in_force(None)
+                self._known = None
                 if self._is_connected():
                     self._complain(str(why))
                     delay = _RETRY_SECONDS
+                await self._in_force(None)
+                _settle(waiting, why)
+            else:
+                self._complained = ""
+                await self._in_force(wanted)
+                _settle(waiting, None)
             try:
                 async with asyncio.timeout(delay):
                     await self._wake.wait()
@@ -90,20 +105,14 @@ class Dynsec:
 
     async def apply(self) -> None:
         """What is wanted now is in force when it returns. Raises AwayError: then `run` goes on trying."""
-        async with self._lock:
-            self._wake.clear()
-            wanted = self._wanted()
-            try:
-                await self._apply(wanted)
-            except AwayError:
-                self._known = None
-                raise
-            except BaseException:
-                self._known = None
-                self._wake.set()
-                raise
-            self._complained = ""
-            await self._in_force(wanted)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(done)
+        self._wake.set()
+        try:
+            async with asyncio.timeout(_APPLY_SECONDS):
+                await done
+        except TimeoutError:
+            raise AwayError(f"broker is not brought up to date within {_APPLY_SECONDS:.0f} s") from None
 
     async def ask(self, commands: Sequence[Command]) -> list[Json]:
         """The answers, in order; a refused command's has `error`. Raises AwayError."""
@@ -206,11 +215,17 @@ class Dynsec:
         return found
 
     async def _send(self, commands: Sequence[Command]) -> None:
-        for batch in _batches(commands):
+        left = list(commands)
+        while left:
+            batch = _first(left, self._commands)
+            del left[: len(batch)]
+            began = asyncio.get_running_loop().time()
             for command, answer in zip(batch, await self.ask(batch), strict=True):
                 if "error" in answer:
                     what = command.get("username", command.get("rolename", ""))
                     raise AwayError(f"broker refuses {command['command']} {what}: {answer['error']}")
+            took = asyncio.get_running_loop().time() - began
+            self._commands = max(_FEWEST, min(_MOST, round(len(batch) * _BATCH_SECONDS / max(took, 0.001))))
 
     def _complain(self, why: str) -> None:
         if why != self._complained:
@@ -250,16 +265,21 @@ def _chunks(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
         yield items[start : start + size]
 
 
-def _batches(commands: Sequence[Command]) -> Iterator[list[Command]]:
-    """As many as one packet takes, in order."""
-    batch: list[Command] = []
+def _first(commands: Sequence[Command], most: int) -> list[Command]:
+    """As many as one packet takes, at least one."""
     room = _BATCH_BYTES
-    for command in commands:
-        size = len(json.dumps(command))
-        if batch and size > room:
-            yield batch
-            batch, room = [], _BATCH_BYTES
-        batch.append(command)
-        room -= size
-    if batch:
-        yield batch
+    for at, command in enumerate(commands[:most]):
+        room -= len(json.dumps(command))
+        if room < 0:
+            return list(commands[: max(1, at)])
+    return list(commands[:most])
+
+
+def _settle(waiting: Iterable["asyncio.Future[None]"], why: AwayError | None) -> None:
+    for done in waiting:
+        if done.done():  # whoever waited is gone
+            continue
+        if why is None:
+            done.set_result(None)
+        else:
+            done.set_exception(why)
