@@ -87,7 +87,10 @@ def world() -> Iterator[World]:
         names = [f"device-{n:02}" for n in range(DEVICES)]
         users = [stack.device(name) for name in names]
         fleet = Fleet(
-            [Device(n, stack.mqtt_port, u.username, u.password) for n, u in zip(names, users, strict=True)], RATE
+            [
+                Device(name, stack.mqtt_port, user.username, user.password, RATE / DEVICES)
+                for name, user in zip(names, users, strict=True)
+            ]
         )
         exits.callback(fleet.close)
         starts = {"agent": stack.start_agent, "mosquitto": stack.start_broker, "central": stack.start_central}
