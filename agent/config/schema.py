@@ -69,7 +69,7 @@ class MqttConfig:
     host: str = "127.0.0.1"
     port: int = bounds(1883, 1, 65535)
     broker_dir: Path = Path("/var/lib/edge-broker")
-    receive_maximum: int = bounds(500, 1, 65535)
+    receive_maximum: int = bounds(65535, 1, 65535)
     rules_file: Path = Path("/etc/edge-agent/rules.toml")
     max_devices: int = bounds(20_000, 256, 1_000_000)
 
