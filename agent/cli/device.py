@@ -13,7 +13,10 @@ from storeedge.v1 import agent_pb2
 HELP = "give a device its identity, take it away, command it"
 
 _SLOW_SECONDS = 60.0  # a child process makes certificates; a small board takes seconds to start one
-_LATER = "the broker is away: it will know of this as soon as it is back"
+_LATER = (
+    "not in force yet: the broker is away, or takes long with so many. It will be; `systemctl restart mosquitto` makes"
+    " it so in seconds"
+)
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,10 @@ from central.cli.errors import CliError
 from storeedge.v1 import agent_pb2 as wire
 from storeedge.v1.types_pb2 import NodeRef
 
-_LATER = "the broker is away: it will know of this as soon as it is back\n"
+_LATER = (
+    "not in force yet: the broker is away, or takes long with so many. It will be; on the box `systemctl restart"
+    " mosquitto` makes it so in seconds\n"
+)
 _SLOW_MILLI = 60_000  # a child process of the node makes certificates
 _GOES_ON = (wire.COMMAND_STATE_QUEUED, wire.COMMAND_STATE_SENT)
 

@@ -55,8 +55,7 @@ class Box:
         await self.gate.open()
         await self.identities.ensure_ca()
         key = load_or_make(self.home)
-        (self.files.dir / "seed.json").write_bytes(seed.document(Access(key, {}, {}, frozenset())))
-        self.files.install_seed()
+        self.files.install(seed.document(Access(key, {}, {}, frozenset())))
         with (self.home / "mosquitto.log").open("wb") as log:
             process = subprocess.Popen(self.files.argv, stdout=log, stderr=log)
         try:

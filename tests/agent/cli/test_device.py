@@ -123,7 +123,7 @@ def test_a_password_is_printed_and_a_broker_that_is_away_is_said(
     agent.broker_is_away = True
     assert agent("device", "add", "scale", "--password", "--out", str(tmp_path / "never")) == 0
     said = capsys.readouterr()
-    assert "user:        scale\npassword:    " in said.out and "the broker is away" in said.err
+    assert "user:        scale\npassword:    " in said.out and "not in force yet" in said.err
     assert not (tmp_path / "never").exists()
 
 
