@@ -52,7 +52,7 @@ class Keeper:
         self._unrecorded: list[Event] = []
 
     async def restore(self) -> None:
-        """Before the first message, and before Registry.follow."""
+        """Before the first message."""
         try:
             self._registry.restore(*await asyncio.to_thread(self._file.load))
         except StorageError as why:

@@ -69,10 +69,12 @@ class Registry:
         self._announced = self._decoders.channels.by_topic
 
     def restore(self, rows: Iterable[Kept], announced: Iterable[Announced] = ()) -> None:
-        """Begin with what an earlier run knew. Before `follow`."""
+        """Begin with what an earlier run knew."""
         for row in rows:
-            self._devices[row.id] = restored(row)
-            self._strangers[row.id] = None
+            account = self._accounts.get(row.id)
+            self._devices[row.id if account is None else account.id] = restored(row)
+            if account is None:
+                self._strangers[row.id] = None
         self._decoders.restore(announced)
         self._names = None
 
@@ -197,7 +199,7 @@ class Registry:
         account, device = self._accounts.get(name), self._devices.get(name)
         if account is None or not account.silent_after_seconds or (device is not None and device.silent):
             return 0
-        last = 0 if device is None else device.last_seen_unix_nano
+        last = account.created_unix_nano if device is None else device.last_seen_unix_nano
         return max(last, self._listening_unix_nano) + account.silent_after_seconds * _NANO
 
     def _silence(self, name: str) -> Event:

@@ -218,6 +218,14 @@ def test_a_device_that_was_never_heard_is_silent_too():
     assert view is not None and view.first_seen_unix_nano == START + 301 * SECOND
 
 
+def test_a_device_that_is_new_has_its_time_too():
+    registry = listening()
+    check_until(registry, 600)
+    registry.follow([Account("d", silent_after_seconds=60, created_unix_nano=START + 600 * SECOND)])
+    assert registry.check(START + 655 * SECOND) == ()
+    assert registry.check(START + 670 * SECOND) != ()
+
+
 def test_without_a_bound_a_device_may_be_silent_for_ever():
     registry = listening(Account("d"))
     say(registry, "devices/d/x", now=START)
