@@ -6,6 +6,7 @@ The only file that knows aiomqtt and paho. What comes in bulk has a connection o
 import asyncio
 import logging
 import math
+import socket
 from collections.abc import Awaitable, Callable
 
 import aiomqtt
@@ -29,6 +30,8 @@ _MAX_PACKET_BYTES = 4 << 20
 # Beyond, what comes is dropped: answers come over the bulk connection too, and a command must be asked for again.
 _MAX_QUEUED = 2000
 _KEEPALIVE_SECONDS = 30
+# Else a command that follows an acknowledgement waits 40 ms for the kernel (Nagle, and the other end's delayed ACK).
+_SOCKET_OPTIONS = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 _BACKOFF_BASE_SECONDS = 0.2
 _BACKOFF_CAP_SECONDS = 5.0
 # A connection that lived shorter counts as another failure.
@@ -207,6 +210,7 @@ class Control:
             keepalive=_KEEPALIVE_SECONDS,
             max_queued_incoming_messages=_MAX_QUEUED,
             properties=properties,
+            socket_options=_SOCKET_OPTIONS,
         )
         client.pending_calls_threshold = 1000  # it only warns
         return client
