@@ -15,7 +15,12 @@ from agent.launcher import policy
 from agent.telemetry.collectors import COLLECTORS
 
 SYSTEMD = Path(__file__).parents[1] / "systemd"
-SERVICES = {"edge-agent": 1.6, "edge-gateway": 1.5, "edge-launcher": 4.3, "edge-jobs": 5.1}  # the most exposure, of 10, systemd may see
+SERVICES = {
+    "edge-agent": 1.6,
+    "edge-gateway": 1.5,
+    "edge-launcher": 4.3,
+    "edge-jobs": 5.1,
+}  # the most exposure, of 10, systemd may see
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 
 
@@ -36,18 +41,25 @@ def units(tmp_path: Path) -> Path:
     """The units, with programs that exist here."""
     folder = tmp_path / "units"
     folder.mkdir()
-    for unit in [*SYSTEMD.glob("*.service"), *SYSTEMD.glob("*.socket")]:
+    for unit in [path for kind in ("service", "socket", "path") for path in SYSTEMD.glob(f"*.{kind}")]:
         text = re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", unit.read_text(), flags=re.MULTILINE)
         (folder / unit.name).write_text(text)
+    # Debian's, as far as the drop-in builds on it.
+    (folder / "mosquitto.service").write_text("[Service]\nType=notify\nExecStart=/bin/true\n")
+    (folder / "mosquitto.service.d").mkdir()
+    shutil.copy(SYSTEMD / "mosquitto.service.d/edge-agent.conf", folder / "mosquitto.service.d")
     return folder
 
 
 @needs_systemd
 def test_systemd_has_nothing_to_say_about_the_units(units: Path) -> None:
     done = subprocess.run(
-        ["systemd-analyze", "verify", *sorted(map(str, units.iterdir()))], capture_output=True, text=True, check=False
+        ["systemd-analyze", "verify", *sorted(str(path) for path in units.iterdir() if path.is_file())],
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    said = [line for line in done.stderr.splitlines() if "edge-" in line]
+    said = [line for line in done.stderr.splitlines() if "edge-" in line or "mosquitto" in line]
     assert said == [], done.stderr
 
 
@@ -108,6 +120,57 @@ def test_the_socket_is_where_the_agent_looks_for_it() -> None:
     assert (socket["SocketGroup"], socket["SocketMode"]) == (["edge-agent"], ["0660"])
 
 
+# --- the broker ------------------------------------------------------------------------------------
+
+
+def broker_settings() -> list[list[str]]:
+    lines = (SYSTEMD / "mosquitto.conf").read_text().splitlines()
+    return [line.split() for line in lines if line and not line.startswith("#")]
+
+
+def test_nobody_reaches_the_broker_without_a_name_and_no_session_but_its_own() -> None:
+    settings = broker_settings()
+    assert ["allow_anonymous", "false"] in settings
+    assert ["plugin", "mosquitto_dynamic_security.so"] in settings
+    listeners: list[list[list[str]]] = []
+    for words in settings:
+        if words[0] == "listener":
+            listeners.append([])
+        if listeners:
+            listeners[-1].append(words)
+    assert [words[0][1:] for words in listeners] == [
+        ["1883", "127.0.0.1"], ["0", "/run/edge-broker/jobs/broker.sock"], ["8883"], ["8884"],
+    ]  # fmt: skip
+    assert all(["use_username_as_clientid", "true"] in words for words in listeners)
+    assert [words for words in listeners[2] if words[0].startswith(("require", "use_identity"))] == [
+        ["require_certificate", "true"],
+        ["use_identity_as_username", "true"],
+    ]
+    assert all(["tls_version", "tlsv1.2"] in words for words in listeners[2:])
+
+
+def test_the_broker_starts_from_what_the_agent_knows_and_never_stops_trying() -> None:
+    unit = directives("mosquitto.service.d/edge-agent.conf")
+    assert (unit["Restart"], unit["StartLimitIntervalSec"]) == (["always"], ["0"])
+    assert "edge-agent broker prepare | setpriv --reuid=mosquitto " in unit["ExecStartPre"][0]
+    # Root follows no path that somebody else can make a link of.
+    assert unit["ExecStartPost"][0].startswith("/usr/bin/setpriv --reuid=mosquitto ")
+
+
+def test_the_directories_of_the_broker_are_what_its_configuration_and_the_agents_name() -> None:
+    made = {words[1]: words[2:5] for line in (SYSTEMD / "tmpfiles.conf").read_text().splitlines()
+            if (words := line.split()) and words[0] == "d"}  # fmt: skip
+    assert made[str(Config().mqtt.broker_dir)] == ["2750", "edge-agent", "mosquitto"]
+    paths = [words[-1] for words in broker_settings() if words[-1].startswith("/")]
+    assert {str(Path(path).parent) for path in paths} == set(made) & {
+        "/var/lib/edge-broker", "/run/edge-broker/jobs", "/run/edge-broker/state",
+    }  # fmt: skip
+    assert made["/run/edge-broker"] == ["0750", "root", "mosquitto"]
+    assert made["/run/edge-broker/state"] == ["0700", "mosquitto", "mosquitto"]
+    assert directives("edge-broker-reload.path")["PathChanged"] == [f"{Config().mqtt.broker_dir}/reload"]
+    assert directives("edge-agent.service")["ReadWritePaths"] == [f"-{Config().mqtt.broker_dir}"]
+
+
 # --- configuration ---------------------------------------------------------------------------------
 
 
@@ -153,7 +216,7 @@ def test_the_default_file_changes_no_default() -> None:
 def test_what_it_shows_as_default_is_the_default() -> None:
     text = (SYSTEMD / "agent.toml").read_text()
     shown = re.sub(r"^#(\w+ = )", r"\1", text, flags=re.MULTILINE)
-    without_secrets = re.sub(r"^(password|auth)_file = .*$", "", shown, flags=re.MULTILINE)
+    without_secrets = re.sub(r"^auth_file = .*$", "", shown, flags=re.MULTILINE)
     assert parse(without_secrets, "agent.toml") == Config()
     parse(shown, "agent.toml")  # the examples of files with secrets are valid ones
 
@@ -226,17 +289,25 @@ def test_a_release_is_installed_and_upgraded_and_configuration_stays(machine: Pa
     assert (opt / "current").readlink().name.startswith("1.0.0-")
     said = subprocess.run([opt / "current/bin/python", "-I", "-m", "agent"], capture_output=True, text=True, check=True)
     assert said.stdout == "1.0.0\n"
-    for name in ("edge-agent.service", "edge-launcher.service", "edge-launcher.socket", "edge-jobs.service"):
+    for name in (
+        "edge-agent.service", "edge-launcher.service", "edge-launcher.socket", "edge-jobs.service",
+        "edge-broker-reload.path", "mosquitto.service.d/edge-agent.conf",
+    ):  # fmt: skip
         assert (machine / "usr/lib/systemd/system" / name).read_bytes() == (SYSTEMD / name).read_bytes()
     assert (machine / "etc/systemd/system/multi-user.target.wants/edge-agent.service").is_symlink()
     assert "/opt/store-edge-agent/current/bin/python -I -m agent " in (machine / "usr/bin/edge-agent").read_text()
 
     (machine / "etc/edge-agent/agent.toml").write_text("# mine\n")
+    (machine / "etc/mosquitto/conf.d/edge-agent.conf").write_text("listener 1883\n")
     second = install(machine, make_wheelhouse(tmp_path / "second", "1.1.0"))
     assert second.returncode == 0, second.stderr
     assert (opt / "current").readlink().name.startswith("1.1.0-")
     assert (opt / "previous").readlink().name.startswith("1.0.0-")
     assert (machine / "etc/edge-agent/agent.toml").read_text() == "# mine\n"
+    # Who may connect is not left to a file of before.
+    broker = machine / "etc/mosquitto/conf.d/edge-agent.conf"
+    assert broker.read_bytes() == (SYSTEMD / "mosquitto.conf").read_bytes()
+    assert broker.with_name("edge-agent.conf.before").read_text() == "listener 1883\n"
 
     third = install(machine, make_wheelhouse(tmp_path / "third", "1.2.0"))
     assert third.returncode == 0, third.stderr
