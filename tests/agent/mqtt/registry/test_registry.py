@@ -133,6 +133,8 @@ def test_a_registered_device_is_never_the_one_that_is_forgotten():
         "stranger-98",
         "stranger-99",
     ]
+    mine = registry.get("mine")
+    assert mine is not None and mine.messages == 1
     registry.follow([])
     say(registry, "devices/new/x", now=1000)
     assert "mine" not in ids(registry)
