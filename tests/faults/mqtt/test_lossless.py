@@ -4,6 +4,7 @@ What the broker acknowledged to a device must be at central, once, in the order 
 """
 
 import contextlib
+import csv
 import json
 import os
 import random
@@ -12,7 +13,7 @@ import threading
 import time
 from argparse import Namespace
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -84,20 +85,23 @@ def world() -> Iterator[World]:
         subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", stack.state_dir], check=True)
         exits.callback(subprocess.run, ["umount", "-l", stack.state_dir], check=True)
         stack.up()
-        names = [f"device-{n:02}" for n in range(DEVICES)]
-        users = [stack.device(name) for name in names]
-        fleet = Fleet(
-            [
-                Device(name, stack.mqtt_port, user.username, user.password, RATE / DEVICES)
-                for name, user in zip(names, users, strict=True)
-            ]
-        )
+        passwords = register(stack, [f"device-{n:02}" for n in range(DEVICES)])
+        devices = [Device(name, stack.mqtt_port, name, each, RATE / DEVICES) for name, each in passwords.items()]
+        fleet = Fleet(devices)
         exits.callback(fleet.close)
         starts = {"agent": stack.start_agent, "mosquitto": stack.start_broker, "central": stack.start_central}
         supervised = {name: Supervised(stack, name, starts[name]) for name in VICTIMS}
         for one in supervised.values():
             exits.callback(one.end)
         yield World(stack, fleet, supervised, random.Random(SEED))
+
+
+def register(stack: Stack, names: Sequence[str]) -> dict[str, str]:
+    """Name -> password."""
+    rows = stack.dir / "devices.csv"
+    rows.write_text("id,credential\n" + "".join(f"{name},password\n" for name in names))
+    told = csv.DictReader(stack.agent_cli("device", "import", str(rows)).splitlines())
+    return {line["id"]: line["password"] for line in told}
 
 
 def test_nothing_acknowledged_is_missing_nothing_comes_twice_and_each_topic_is_in_order(world: World) -> None:
