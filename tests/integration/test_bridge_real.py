@@ -18,6 +18,7 @@ from agent.config.schema import MqttConfig
 from agent.errors import RefusedError
 from agent.model import DeviceMessage
 from agent.mqtt.service import MqttService
+from agent.orders import CommandOrder
 from agent.spec import DeviceRule, Residency
 from tests.fakes.mqtt_parts import FakeSink
 from tests.integration.mqtt_parts import SAVE_EVERY_TURN, BridgeProcess, Broker, Device, count_until_killed, until
@@ -228,9 +229,10 @@ async def test_a_command_goes_down_and_its_answer_comes_back_and_up(
     async with running(broker) as service:
         locker.publish("status", "online")
         await until(lambda: bool(service.devices()), "the locker to be seen")
-        answer, elapsed_milli = await service.send_command("locker", "open", b"3", 10.0, "key")
-        assert answer == b"done 3" and 0 <= elapsed_milli < 10_000
-        assert await service.send_command("locker", "open", b"3", 10.0, "key") == (answer, elapsed_milli)
+        order = CommandOrder("local:uid=0", "locker", "open", b"3", 10.0, idempotency_key="key")
+        told = await service.send_command(order)
+        assert told.payload == b"done 3" and 0 <= told.elapsed_milli < 10_000
+        assert await service.send_command(order) == told
         assert locker.commands == [b"3"]
         await until(lambda: any(m.topic.endswith("/ack") for m in sink.messages), "the answer's record")
     assert [m.topic for m in sink.messages] == ["devices/locker/status", "devices/locker/cmd/open/ack"]
@@ -246,7 +248,7 @@ async def test_a_device_that_does_not_answer_is_a_deadline_and_its_command_expir
         broker.publish("devices/door/status", "-m", "online")
         await until(lambda: bool(service.devices()), "the door to be seen")
         with pytest.raises(RefusedError, match="has not answered open") as refused:
-            await service.send_command("door", "open", b"wide", 1.0, "")
+            await service.send_command(CommandOrder("local:uid=0", "door", "open", b"wide", 1.0))
         assert refused.value.reason == "DEADLINE"
         await asyncio.sleep(1.2)  # MQTT counts a message's expiry in whole seconds
         late = subprocess.run([*subscribe, "-W", "1"], check=False, capture_output=True, timeout=20)
@@ -324,7 +326,7 @@ async def test_a_last_will_says_that_the_device_is_gone_and_a_restart_remembers_
         drone.wait(20)
         await until(lambda: len(sink.events) == 2, "the drone to go")
         with pytest.raises(RefusedError) as refused:
-            await service.send_command("drone", "land", b"", 1.0, "")
+            await service.send_command(CommandOrder("local:uid=0", "drone", "land", b"", 1.0))
         assert refused.value.reason == "AWAY"
         before = service.devices()
     assert [e.kind for e in sink.events] == ["device.online", "device.offline"]

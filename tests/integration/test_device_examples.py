@@ -13,6 +13,7 @@ import pytest
 from agent.clock import system_clock
 from agent.config.schema import MqttConfig
 from agent.mqtt.service import MqttService
+from agent.orders import CommandOrder
 from tests.fakes.mqtt_parts import FakeSink
 from tests.integration.mqtt_parts import TOP, Broker, until
 
@@ -41,7 +42,8 @@ async def test_the_examples_for_device_builders_work(tmp_path: Path) -> None:
             shell = subprocess.Popen(["bash", "-c", script], env=env, start_new_session=True)
             await until(lambda: len(service.devices()) == 3, "three devices")
             assert all(device.online for device in service.devices())
-            assert (await service.send_command("locker-1", "open", b"3", 10.0, ""))[0] == b"opened 3"
+            told = await service.send_command(CommandOrder("local:uid=0", "locker-1", "open", b"3", 10.0))
+            assert told.payload == b"opened 3"
             os.killpg(shell.pid, signal.SIGKILL)
             shell.wait(20)
             shell = None

@@ -8,6 +8,7 @@ import pytest
 from agent.config.schema import MqttConfig
 from agent.errors import RefusedError
 from agent.mqtt.service import MqttService
+from agent.orders import CommandOrder
 from agent.spec import DeviceRule
 from tests.fakes.mqtt_parts import FakeSink, FakeTime
 
@@ -42,7 +43,7 @@ async def test_a_broker_that_is_away_is_a_state_and_not_an_end(tmp_path, closed_
             await asyncio.sleep(0.01)
         assert not mqtt.connected
         with pytest.raises(RefusedError) as refused:
-            await mqtt.send_command("d", "open", b"", 1.0, "")
+            await mqtt.send_command(CommandOrder("local:uid=0", "d", "open", b"", 1.0))
         assert refused.value.reason == "NOT_FOUND"
         stop.set()
     assert caplog.text.count("broker is away") == 1
