@@ -128,8 +128,8 @@ class Control:
             except AwayError as why:
                 if self._clock.seconds() - began > _STEADY_SECONDS:
                     attempt = 0
-                log.log(logging.WARNING if attempt == 0 else logging.DEBUG, "broker is away",
-                        extra={"connection": "control", "reason": why, "attempt": attempt})  # fmt: skip
+                log.log(logging.WARNING if attempt == 0 else logging.DEBUG, "no control connection to the broker",
+                        extra={"reason": why, "attempt": attempt})  # fmt: skip
             await asyncio.sleep(
                 full_jitter(
                     attempt, base_seconds=_BACKOFF_BASE_SECONDS, cap_seconds=_BACKOFF_CAP_SECONDS, draw=self._draw()
@@ -144,7 +144,7 @@ class Control:
             async with client:
                 await self._subscribe_all(client)
                 self._client = client
-                log.info("broker connected", extra={"connection": "control"})
+                log.info("control connection to the broker")
                 await self._live(client)
         except aiomqtt.MqttError as why:
             raise AwayError(f"broker at {self._config.host}:{self._config.port}: {why.__cause__ or why}") from why

@@ -42,6 +42,7 @@ async def test_a_broker_that_is_away_is_a_state_and_not_an_end(tmp_path, closed_
         while "broker is away" not in caplog.text:
             await asyncio.sleep(0.01)
         assert not mqtt.connected
+        await mqtt._down.commands.opened()
         with pytest.raises(RefusedError) as refused:
             await mqtt.send_command(CommandOrder("local:uid=0", "d", "open", b"", 1.0))
         assert refused.value.reason == "NOT_FOUND"
