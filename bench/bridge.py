@@ -26,7 +26,8 @@ from tests.stack import Stack, until
 
 ROUNDS = 3
 MESSAGES = 100_000
-PUBLISHERS = 4
+DEVICES = ("bench-1", "bench-2", "bench-3", "bench-4")
+PACED = "bench-paced"
 PAYLOAD_BYTES = 200
 PACED_PER_SECOND, PACED_SECONDS = 1000, 8
 _POLL_SECONDS = 0.005
@@ -34,16 +35,16 @@ _POLL_SECONDS = 0.005
 Samples = dict[str, list[float]]
 
 
-def publisher(way: Way, topic: str, stdin: int) -> "subprocess.Popen[bytes]":
-    argv = ["mosquitto_pub", "-h", "127.0.0.1", "-p", str(way.port), "-q", "1", "-t", topic, "-l", *way.publish_options]
-    return subprocess.Popen(argv, stdin=stdin)
+def publisher(way: Way, device: str, stdin: int) -> "subprocess.Popen[bytes]":
+    where = ["-h", "127.0.0.1", "-p", str(way.port), "-t", f"devices/{device}/value", *way.login(device)]
+    return subprocess.Popen(["mosquitto_pub", "-q", "1", "-l", *where], stdin=stdin)
 
 
 def flood(way: Way, lines: Path) -> list["subprocess.Popen[bytes]"]:
     found = []
-    for number in range(PUBLISHERS):
+    for device in DEVICES:
         with lines.open("rb") as file:
-            found.append(publisher(way, f"devices/bench-{number}/value", file.fileno()))
+            found.append(publisher(way, device, file.fileno()))
     return found
 
 
@@ -82,10 +83,9 @@ def backlog(way: Way, lines: Path, into: Samples) -> None:
 
 def live(way: Way, lines: Path, into: Samples) -> None:
     before, cpu, begin = way.arrived(), way.cpu(), time.monotonic()
-    publishers = flood(way, lines)
+    published(flood(way, lines))
     arrival(way, before + MESSAGES)
     note(way, "live", time.monotonic() - begin, cpu, into)
-    published(publishers)
 
 
 def note(way: Way, what: str, seconds: float, cpu: Mapping[str, float], into: Samples) -> None:
@@ -95,13 +95,13 @@ def note(way: Way, what: str, seconds: float, cpu: Mapping[str, float], into: Sa
         into.setdefault(f"{way.name} {what} CPU {name}", []).append((now - cpu[name]) * scale)
 
 
-# --- how long one takes ------------------------------------------------------------------------------------------------
+# --- how long one takes ----------------------------------------------------------------------------------------
 
 
-def pace(way: Way, topic: str) -> None:
+def pace(way: Way) -> None:
     """Lines at a steady rate, each with the nanosecond at which it was written."""
     read, write = os.pipe()
-    process = publisher(way, topic, read)
+    process = publisher(way, PACED, read)
     os.close(read)
     with os.fdopen(write, "wb", buffering=0) as pipe:
         begin = time.monotonic()
@@ -112,8 +112,11 @@ def pace(way: Way, topic: str) -> None:
     published([process])
 
 
+_BEHIND = "SELECT id, body FROM record WHERE id > ? AND class = ? ORDER BY id"
+
+
 def paced_to_central(way: Ours) -> list[float]:
-    """ms until central's database shows a record: SQLite shows it after the commit was synced. Looked at every 0.5 ms."""
+    """ms until central's database shows a record, which is after its commit was synced. Looked at every 0.5 ms."""
     found: list[tuple[int, int]] = []
     total = PACED_PER_SECOND * PACED_SECONDS
     seen = _newest(way.database)
@@ -121,7 +124,9 @@ def paced_to_central(way: Ours) -> list[float]:
     def watch() -> None:
         database, last = sqlite3.connect(way.file, uri=True), seen
         while len(found) < total:
-            rows = database.execute("SELECT id, body FROM record WHERE id > ? AND class = ?", (last, RECORD_CLASS_DEVICE))
+            rows = database.execute(
+                "SELECT id, body FROM record WHERE id > ? AND class = ?", (last, RECORD_CLASS_DEVICE)
+            )
             bodies = rows.fetchall()
             now = time.time_ns()
             for last, body in bodies:
@@ -131,7 +136,7 @@ def paced_to_central(way: Ours) -> list[float]:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    pace(way, "devices/bench-paced/value")
+    pace(way)
     watcher.join(60)
     return [(now - sent) / 1e6 for now, sent in found]
 
@@ -144,11 +149,23 @@ def _newest(database: sqlite3.Connection) -> int:
 def paced_over_bridge(way: Bridge, lines: Path) -> list[float]:
     """ms until mosquitto_sub at the second broker has it; it writes down when."""
     total = PACED_PER_SECOND * PACED_SECONDS
-    argv = ["mosquitto_sub", "-p", str(way.end), "-q", "1", "-t", "devices/bench-paced/value", "-F", "%U %p", "-C", str(total)]
+    argv = [
+        "mosquitto_sub",
+        "-p",
+        str(way.end),
+        "-q",
+        "1",
+        "-t",
+        f"devices/{PACED}/value",
+        "-F",
+        "%U %p",
+        "-C",
+        str(total),
+    ]
     with lines.open("wb") as out:
         process = subprocess.Popen(argv, stdout=out)
         time.sleep(0.5)  # it says nothing when it has subscribed
-        pace(way, "devices/bench-paced/value")
+        pace(way)
         assert process.wait(60) == 0
     samples = []
     for line in lines.read_text().splitlines():
@@ -162,12 +179,14 @@ def percentile(samples: Sequence[float], share: float) -> float:
     return sorted(samples)[int(len(samples) * share)]
 
 
-# --- what comes of it --------------------------------------------------------------------------------------------------
+# --- what comes of it -------------------------------------------------------------------------------------------
 
 
 def rows(found: Samples, peers: Sequence[str]) -> list[Row]:
     def seconds(what: str, peer: str, goal: float | None) -> Row:
-        return Row(f"{what}, 100,000 messages", "s", found[f"ours {what}"], peer, found[f"{peer} {what}"], goal_ratio=goal)
+        return Row(
+            f"{what}, 100,000 messages", "s", found[f"ours {what}"], peer, found[f"{peer} {what}"], goal_ratio=goal
+        )
 
     def cpu(what: str, name: str) -> list[float]:
         return found[f"{name} {what}"]
@@ -205,27 +224,24 @@ def whole(found: Samples, name: str, what: str) -> list[float]:
     return [sum(each) for each in zip(*parts, strict=True)]
 
 
-def deep_queues(config: Path) -> None:
-    """The store's broker bounds what waits; here the backlog is the point."""
-    text = config.read_text()
-    assert "max_queued_messages" in text
-    lines = [line for line in text.splitlines() if not line.startswith("max_queued_")]
-    config.write_text("\n".join([*lines, "max_queued_messages 0", ""]))
-
-
 def measure(ways: Sequence[Way], directory: Path) -> Samples:
     found: Samples = {}
     lines = directory / "lines"
-    lines.write_text("".join(f"{number:08}".ljust(PAYLOAD_BYTES, "x") + "\n" for number in range(MESSAGES // PUBLISHERS)))
+    lines.write_text(
+        "".join(f"{number:08}".ljust(PAYLOAD_BYTES, "x") + "\n" for number in range(MESSAGES // len(DEVICES)))
+    )
     for _ in range(ROUNDS):  # in turns, so that a noisy moment hits all of them
         for way in ways:
             backlog(way, lines, found)
         for way in ways:
             live(way, lines, found)
         for way in ways:
-            if isinstance(way, Node):
+            if isinstance(way, Ours):
+                took = paced_to_central(way)
+            elif isinstance(way, Bridge):
+                took = paced_over_bridge(way, directory / "paced")
+            else:
                 continue
-            took = paced_to_central(way) if isinstance(way, Ours) else paced_over_bridge(way, directory / "paced")
             for name, share in (("p50", 0.5), ("p99", 0.99)):
                 found.setdefault(f"{way.name} {name} at {PACED_PER_SECOND}/s", []).append(percentile(took, share))
     return found
@@ -240,12 +256,11 @@ def main() -> int:
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         store = Stack()
         stack.callback(store.close)
-        deep_queues(store.dir / "mosquitto.conf")
         store.up()
         until(lambda: store.edgectl_json("nodes")["nodes"][0].get("connected"), what="the session")
         bridge = Bridge(directory)
         stack.callback(bridge.close)
-        ways: list[Way] = [Ours(store), bridge]
+        ways: list[Way] = [Ours(store, [*DEVICES, PACED]), bridge]
         if modules := bridges.mqtt_js(Path(sys.prefix).parent / "bench-mqtt-js"):
             node = Node(directory, modules)
             stack.callback(node.close)

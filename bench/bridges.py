@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.footprint import cpu_seconds
-from tests.stack import Stack, connects, free_port, until
 from storeedge.v1.types_pb2 import RECORD_CLASS_DEVICE
+from tests.broker_files import connects, free_port
+from tests.stack import Stack, until
 
 MQTT_JS = "mqtt@5.14.1"
 
@@ -62,7 +63,10 @@ class Way:
     name: str
     port: int
     sink: int
-    publish_options: Sequence[str] = ()
+
+    def login(self, device: str) -> Sequence[str]:
+        """Words of mosquitto_pub for a device."""
+        return ("-i", device)
 
     def arrived(self) -> int:
         raise NotImplementedError
@@ -80,11 +84,30 @@ class Ours(Way):
 
     name = "ours"
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, devices: Sequence[str]) -> None:
         self._stack = stack
+        self._accounts = {device: stack.device(device) for device in devices}
+        for device in devices:
+            until(lambda device=device: self._admitted(device), what=f"{device} to be admitted")
         self.port, self.sink = stack.mqtt_port, stack.parts["agent"].pid
-        self.file = f"file:{stack.dir}/central/central.db?mode=ro"
+        self.file = f"file:{stack.dir}/central/central/central.db?mode=ro"
         self.database = sqlite3.connect(self.file, uri=True)
+
+    def _admitted(self, device: str) -> bool:
+        where = [
+            "-p",
+            str(self._stack.mqtt_port),
+            *self.login(device),
+            "-t",
+            f"devices/{device}/hello",
+            "-n",
+            "-q",
+            "1",
+        ]
+        return subprocess.run(["mosquitto_pub", *where], check=False, capture_output=True).returncode == 0
+
+    def login(self, device: str) -> Sequence[str]:
+        return self._accounts[device].words
 
     def arrived(self) -> int:
         query = "SELECT coalesce(max(seq), 0) FROM position WHERE class = ?"
@@ -168,9 +191,11 @@ def mosquitto(directory: Path, port: int, more: str = "") -> "subprocess.Popen[b
     config = directory / "mosquitto.conf"
     config.write_text(
         f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {directory}/\n"
-        f"max_queued_messages 0\nsys_interval 0\n{more}"
+        f"max_queued_messages 0\nmax_queued_bytes 0\nsys_interval 0\n{more}"
     )
-    process = subprocess.Popen(["/usr/sbin/mosquitto", "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        ["/usr/sbin/mosquitto", "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     until(lambda: connects(port), what="mosquitto to listen")
     return process
 
@@ -182,7 +207,7 @@ def mqtt_js(cache: Path) -> Path | None:
         return None
     if not (cache / "node_modules/mqtt").exists():
         cache.mkdir(parents=True, exist_ok=True)
-        argv = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", cache, MQTT_JS]
+        argv = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(cache), MQTT_JS]
         if subprocess.run(argv, check=False).returncode != 0:
             print(f"bridge: {MQTT_JS} can't be fetched, it is left out")
             return None

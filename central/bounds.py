@@ -5,8 +5,8 @@ here before anything is done with it. Metric batches have rules between their fi
 """
 
 import re
-from functools import cache
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from google.protobuf.message import Message

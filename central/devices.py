@@ -13,7 +13,7 @@ from storeedge.v1.control_pb2 import Batch
 from storeedge.v1.record_pb2 import DeviceMessage, Record
 from storeedge.v1.types_pb2 import RECORD_CLASS_DEVICE
 
-_RECORDS = bounds.count("Batch.records")[1]
+_FEWEST, _MOST = bounds.count("Batch.records")
 _KEY_CHARACTERS = bounds.size("DeviceMessage.idempotency_key")[1] // 4  # no more bytes than allowed, whatever they are
 _PAYLOAD_BYTES = bounds.size("DeviceMessage.payload")[1]
 # (device, topic) and boots that were found sound: a store has some hundred channels, and they come again and again.
@@ -27,7 +27,7 @@ def sound(batch: Batch) -> bool:
     if batch.record_class != RECORD_CLASS_DEVICE:
         return False
     head = Batch(record_class=batch.record_class, first_seq=batch.first_seq, records=[Record()])
-    return len(batch.records) <= _RECORDS and bounds.violation(head) is None and all(map(_sound, batch.records))
+    return _FEWEST <= len(batch.records) <= _MOST and bounds.violation(head) is None and all(map(_sound, batch.records))
 
 
 def _sound(record: Record) -> bool:

@@ -217,7 +217,7 @@ def _on_heartbeat(lane: OpenLane, heartbeat: Heartbeat) -> None:
 def _keep(
     db: sqlite3.Connection, lane: OpenLane, waiting: Sequence[Batch], now: int, keys: Keys
 ) -> tuple[dict[RecordClass, int], RefusedError | None]:
-    """What is held of each class now, and the refusal of the batch that could not be taken: those before it are kept."""
+    """What is held of each class now; the refusal of a batch that could not be taken, when those before it are kept."""
     held: dict[RecordClass, int] = {}
     for batch in waiting:
         try:

@@ -72,8 +72,8 @@ def _value(value: DeviceValue) -> bytes:
             found = b"\x20" + varint((value.value << 1) ^ (value.value >> 63))
         case float():
             found = b"\x19" + struct.pack("<d", value.value)
-        case str():
-            found = _member(b"\x32", value.value.encode())
+        case text:
+            found = _member(b"\x32", text.encode())
     time = b"\x39" + value.time_unix_nano.to_bytes(8, "little") if value.time_unix_nano else b""
     return b"".join((_text(b"\x0a", value.name), _text(b"\x12", value.unit), found, time))
 

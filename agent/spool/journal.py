@@ -4,7 +4,7 @@ A commit is an fsync of the WAL (https://sqlite.org/pragma.html#pragma_synchrono
 survives a power cut. Dropped records leave a gap row in place of the last of them, so the order stays gapless.
 
 A record that expired while it waited stays on disk until it is read: then it is told as a gap. Its time is counted by
-CLOCK_BOOTTIME, which nobody sets, as long as the boot lasts that recorded it; over a reboot only the wall clock is left.
+CLOCK_BOOTTIME, which nobody sets, as long as the boot lasts that recorded it; over a reboot only by the wall clock.
 """
 
 import sqlite3
@@ -99,7 +99,8 @@ class Journal:
         size = 0
         try:
             rows = self._db.execute(
-                "SELECT id, gap_first, payload, expires, lapses FROM record WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
+                "SELECT id, gap_first, payload, expires, lapses FROM record"
+                " WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
                 (row_id(record_class, after_seq), row_id(record_class, 0) + (1 << 56), max_records),
             )
             with closing(rows):
@@ -147,7 +148,7 @@ class Journal:
     ) -> None:
         tally = tallies[record_class]
         first, count = row_id(record_class, tally.next_seq), len(drafts)
-        if any([d.expires_unix_nano for d in drafts]):
+        if any(d.expires_unix_nano for d in drafts):
             self._insert_expiring(first, drafts)
         else:
             rows = [(row, d.priority, d.payload) for row, d in enumerate(drafts, first)]
@@ -165,7 +166,9 @@ class Journal:
     def _insert_expiring(self, first: int, drafts: Sequence[Draft]) -> None:
         ahead = self._clock.boottime_nano() - self._clock.wall_nano()
         lives = [(d.expires_unix_nano, d.expires_unix_nano + ahead) if d.expires_unix_nano else _NEVER for d in drafts]
-        rows = [(row, d.priority, d.payload, *life) for row, (d, life) in enumerate(zip(drafts, lives, strict=True), first)]
+        rows = [
+            (row, d.priority, d.payload, *life) for row, (d, life) in enumerate(zip(drafts, lives, strict=True), first)
+        ]
         self._db.executemany(_INSERT_EXPIRING, rows)
 
     def _make_room(self, tallies: dict[RecordClass, Tally], record_class: RecordClass, need_bytes: int) -> None:

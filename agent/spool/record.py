@@ -46,7 +46,7 @@ class Draft(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A record in the spool. With `gap_first` it stands for gap_first..seq, missing for `reason`, and has no payload."""
+    """A record in the spool. With `gap_first` it has no payload: gap_first..seq are missing, for `reason`."""
 
     seq: int
     payload: bytes

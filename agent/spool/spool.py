@@ -1,8 +1,8 @@
 """The spool as the loop sees it: one thread owns the journal, and commits in groups.
 
 Whatever asks while a commit runs is committed together next: one fsync for all, also for what central has and may be
-forgotten. That is the whole throughput (2,700 records/s one by one, 180,000 at 100 a commit, measured on the development
-machine).
+forgotten. That is the whole throughput (2,700 records/s one by one, 180,000 at 100 a commit, measured on the
+development machine).
 """
 
 import asyncio
@@ -174,7 +174,7 @@ class Spool:
             if isinstance(item, _Append):
                 item = self._commit_group(item)
             if isinstance(item, _Ack):
-                self._acks[item.record_class] = max(item.seq, self._acks.get(item.record_class, 0))
+                self._note(item)
             elif isinstance(item, _Task):
                 item.work(self._journal)
             elif item is None:
@@ -182,7 +182,7 @@ class Spool:
                 self._journal.close()
                 return
 
-    def _commit_group(self, first: _Append) -> "_Task | _Ack | None":
+    def _commit_group(self, first: _Append) -> _Item:
         """Commit `first` with all appends and acknowledgements that wait behind it; return what came after them."""
         group = [first]
         size = len(first.drafts)
@@ -193,12 +193,15 @@ class Spool:
                 group.append(follower)
                 size += len(follower.drafts)
             elif isinstance(follower, _Ack):
-                self._acks[follower.record_class] = max(follower.seq, self._acks.get(follower.record_class, 0))
+                self._note(follower)
             else:
                 break
             follower = _NOTHING
         self._commit(group)
         return follower
+
+    def _note(self, ack: _Ack) -> None:
+        self._acks[ack.record_class] = max(ack.seq, self._acks.get(ack.record_class, 0))
 
     def _commit(self, group: list[_Append]) -> None:
         drafts = [draft for member in group for draft in member.drafts]
@@ -231,9 +234,7 @@ def _fail(futures: "list[asyncio.Future[Any]]", error: BaseException) -> None:
             future.set_exception(error)
 
 
-def open_spool(
-    path: Path, *, limit_bytes: int, epoch: str, set_aside: str, clock: Clock
-) -> tuple[Spool, Path | None]:
+def open_spool(path: Path, *, limit_bytes: int, epoch: str, set_aside: str, clock: Clock) -> tuple[Spool, Path | None]:
     """The spool at `path`. A file that is no spool is renamed to `path` + `set_aside`, and a new one begun.
 
     Returns the spool and, if there was one, the path of the file set aside. Raises StorageError.

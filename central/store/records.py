@@ -82,7 +82,7 @@ def _insert(db: sqlite3.Connection, common: tuple[int, int, str, int], records: 
 def _once(db: sqlite3.Connection, node: int, records: list[_Numbered], keys: Keys) -> list[_Numbered]:
     """Without the messages that were here before: under their own key, or as an earlier delivery of the broker."""
     messages = [record.device for _, record in records]
-    if any([message.redelivered for message in messages]):
+    if any(message.redelivered for message in messages):
         records = _undelivered(db, node, records)
         messages = [record.device for _, record in records]
     names = [message.idempotency_key for message in messages]

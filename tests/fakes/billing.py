@@ -12,6 +12,7 @@ from central.names import NodeName
 from central.seals import Trusted
 from central.store import nodes, records
 from central.store.database import connect, migrate
+from central.store.keys import Keys
 from central.usage import query
 from storeedge.v1.control_pb2 import Batch
 from storeedge.v1.operator_pb2 import QueryUsageRequest, TenantUsage
@@ -95,7 +96,7 @@ class Books:
         """As central does it when a batch comes from the node."""
         batch = Batch(record_class=RECORD_CLASS_USAGE, first_seq=first, records=found)
         self.db.execute("BEGIN")
-        records.store(self.db, self.node, epoch, batch, 1)
+        records.store(self.db, self.node, epoch, batch, 1, Keys())
         self.db.execute("COMMIT")
 
     def bill(self) -> dict[str, TenantUsage]:

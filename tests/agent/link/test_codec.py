@@ -22,7 +22,7 @@ from agent.model import (
 )
 from agent.spool.record import Entry
 from central.bounds import violation
-from storeedge.v1 import record_pb2, types_pb2
+from storeedge.v1 import control_pb2, record_pb2, types_pb2
 
 STAMP = Stamp(1_700_000_000_000_000_000, 5_000, "b" * 36)
 BODIES: list[Body] = [
@@ -48,7 +48,7 @@ def test_every_field_of_a_body_arrives(body: Body) -> None:
     for name in type(body).__dataclass_fields__:
         ours = getattr(body, name)
         match name:
-            case "priority":
+            case "priority" | "expires_unix_nano" | "stamp":
                 continue
             case "state":
                 assert message.state == record_pb2.JOB_STATE_FAILED
@@ -76,16 +76,40 @@ def test_every_class_and_state_has_its_word_on_the_wire() -> None:
 
 @given(st.integers(1, 1 << 50), st.integers(0, 100))
 def test_a_gap_in_the_spool_goes_up_as_a_gap_record(first: int, more: int) -> None:
-    batch = codec.batch(RecordClass.DEVICE, [Entry(first + more, b"", gap_first=first)], STAMP)
+    batch = _batch(codec.batch(RecordClass.DEVICE, [Entry(first + more, b"", first, "expired")], STAMP))
     gap = batch.records[0].gap
     assert (batch.first_seq, gap.first_seq, gap.last_seq, gap.count) == (first + more, first, first + more, more + 1)
+    assert gap.reason == "expired"
 
 
-def test_a_batch_carries_the_spooled_bytes_unchanged() -> None:
-    payloads = [codec.encode_record(STAMP, DeviceMessage("d", "devices/d/x", str(i).encode())) for i in range(3)]
-    batch = codec.batch(RecordClass.DEVICE, [Entry(5 + i, p) for i, p in enumerate(payloads)], STAMP)
-    assert batch.first_seq == 5
-    assert [r.SerializeToString() for r in batch.records] == payloads
+@given(st.lists(st.binary(max_size=300), max_size=5), st.sampled_from(RecordClass), st.integers(1, 1 << 60))
+def test_a_frame_is_what_protobuf_makes_of_the_same_batch(
+    payloads: list[bytes], record_class: RecordClass, first: int
+) -> None:
+    records = [codec.encode_record(STAMP, DeviceMessage("d", "devices/d/x", p)) for p in [b"at least one", *payloads]]
+    frame = codec.batch(record_class, [Entry(first + i, record) for i, record in enumerate(records)], STAMP)
+    expected = control_pb2.Batch(record_class=codec.wire_class(record_class), first_seq=first)
+    for record in records:
+        expected.records.add().MergeFromString(record)
+    assert frame == control_pb2.AgentFrame(batch=expected).SerializeToString()
+    assert [r.SerializeToString() for r in _batch(frame).records] == records
+
+
+def test_what_is_forgotten_goes_up_as_one_gap() -> None:
+    batch = _batch(codec.forgotten(RecordClass.EVENT, 3, 9, STAMP))
+    gap = batch.records[0].gap
+    assert (batch.first_seq, gap.first_seq, gap.last_seq, gap.count) == (9, 3, 9, 7)
+
+
+def test_bodies_of_one_moment_become_drafts_of_their_classes() -> None:
+    message = DeviceMessage("d", "devices/d/x", b"1", priority=8, expires_unix_nano=77)
+    for body, draft in zip([*BODIES, message], codec.drafts(STAMP, [*BODIES, message]), strict=True):
+        assert (draft.record_class, draft.payload) == (codec.class_of(body), codec.encode_record(STAMP, body))
+    assert (draft.priority, draft.expires_unix_nano) == (8, 77)
+
+
+def _batch(frame: bytes) -> control_pb2.Batch:
+    return control_pb2.AgentFrame.FromString(frame).batch
 
 
 def test_no_text_makes_a_record_that_central_would_refuse() -> None:

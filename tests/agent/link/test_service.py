@@ -82,7 +82,7 @@ async def linked(
     patch.setattr(tls, "probe", nothing)
     patch.setattr(tls, "channel", lambda _: grpc.aio.insecure_channel(f"unix:{path}/central"))
     identity = await Fleet().identity(path)
-    spool, _ = open_spool(path / "spool.db", limit_bytes=1 << 20, epoch="e", set_aside=".corrupt")
+    spool, _ = open_spool(path / "spool.db", limit_bytes=1 << 20, epoch="e", set_aside=".corrupt", clock=clock)
     link = LinkService(
         config,
         state_dir=path,

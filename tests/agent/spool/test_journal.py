@@ -7,16 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.clock import Clock
 from agent.errors import CorruptError, StorageError
 from agent.model import RecordClass
 from agent.spool.journal import Journal, open_journal
 from agent.spool.record import GAP_BYTES, ROW_OVERHEAD_BYTES, Draft
 
 ROOM = 1 << 20
+CLOCK = Clock("b" * 36)
 
 
-def journal(path: Path, limit_bytes: int = ROOM) -> Journal:
-    return open_journal(path / "spool.db", limit_bytes=limit_bytes, epoch="e1")
+def journal(path: Path, limit_bytes: int = ROOM, clock: Clock = CLOCK) -> Journal:
+    return open_journal(path / "spool.db", limit_bytes=limit_bytes, epoch="e1", clock=clock)
 
 
 def device(text: str, priority: int = 5) -> Draft:
@@ -168,3 +170,125 @@ def test_a_spool_of_nothing_but_gaps_is_read_in_parts_that_fit(tmp_path: Path) -
     j.append([device("") for _ in range(100)])
     j._db.execute("UPDATE record SET gap_first = id & 0xFFFFFF")
     assert len(j.read(RecordClass.DEVICE, 0, max_records=100, max_bytes=10 * GAP_BYTES)) == 10
+
+
+# --- what expires --------------------------------------------------------------------------------
+
+NOW = 1_700_000_000_000_000_000
+SECOND = 1_000_000_000
+
+
+class Hands:
+    """A clock that is set by hand: the wall's and the boot's apart."""
+
+    def __init__(self) -> None:
+        self.wall, self.boot = NOW, 50 * SECOND
+        self.clock = self.booted("b" * 36)
+
+    def booted(self, boot_id: str) -> Clock:
+        return Clock(boot_id, lambda: self.wall, lambda: self.boot)
+
+    def on(self, seconds: int) -> None:
+        self.wall += seconds * SECOND
+        self.boot += seconds * SECOND
+
+
+def mortal(text: str, seconds: int) -> Draft:
+    return Draft(RecordClass.DEVICE, text.encode(), 5, NOW + seconds * SECOND)
+
+
+def told(j: Journal) -> list[tuple[int, int | None, str]]:
+    return [(e.seq, e.gap_first, e.reason) for e in j.read(RecordClass.DEVICE, 0, max_records=10, max_bytes=ROOM)]
+
+
+def test_what_expired_before_it_was_sent_is_a_gap_that_says_so(tmp_path: Path) -> None:
+    hands = Hands()
+    j = journal(tmp_path, clock=hands.clock)
+    j.append([mortal("a", 10), mortal("b", 10), device("c"), mortal("d", 10), mortal("e", 60), mortal("f", 10)])
+    assert told(j) == [(n, None, "") for n in range(1, 7)]
+    hands.on(10)
+    assert told(j) == [(2, 1, "expired"), (3, None, ""), (4, 4, "expired"), (5, None, ""), (6, 6, "expired")]
+    j.ack(RecordClass.DEVICE, 6)
+    assert (j.held_bytes, j.tallies[RecordClass.DEVICE].records) == (0, 0)
+
+
+def test_a_wall_clock_that_jumps_lets_nothing_expire_nor_live_on(tmp_path: Path) -> None:
+    hands = Hands()
+    j = journal(tmp_path, clock=hands.clock)
+    j.append([mortal("a", 10)])
+    hands.wall += 10**6 * SECOND  # the box learns the time
+    assert told(j) == [(1, None, "")]
+    hands.wall -= 2 * 10**6 * SECOND
+    hands.boot += 10 * SECOND
+    assert told(j) == [(1, 1, "expired")]
+
+
+def test_over_a_reboot_the_wall_clock_counts(tmp_path: Path) -> None:
+    hands = Hands()
+    j = journal(tmp_path, clock=hands.clock)
+    j.append([mortal("a", 10), mortal("b", 100)])
+    j.close()
+    hands.wall, hands.boot = NOW + 20 * SECOND, 2 * SECOND
+    j = journal(tmp_path, clock=hands.booted("c" * 36))
+    assert told(j) == [(1, 1, "expired"), (2, None, "")]
+    j.close()
+    hands.wall += 100 * SECOND  # the same boot again: opened anew, nothing is forgotten
+    assert told(journal(tmp_path, clock=hands.booted("c" * 36)))[0] == (2, 1, "expired")
+
+
+def test_a_full_spool_drops_first_what_has_expired(tmp_path: Path) -> None:
+    hands = Hands()
+    cost = 100 + ROW_OVERHEAD_BYTES
+    j = journal(tmp_path, 3 * cost, hands.clock)
+    j.append([device("a" * 100, 0), Draft(RecordClass.DEVICE, b"b" * 100, 9, NOW + SECOND), device("c" * 100, 0)])
+    hands.on(1)
+    j.append([device("d" * 50)])
+    assert [(s, g) for s, g, _ in everything(j, RecordClass.DEVICE)] == [(1, None), (2, 2), (3, None), (4, None)]
+
+
+SCHEMA_1 = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE class (
+    record_class INTEGER PRIMARY KEY, next_seq INTEGER NOT NULL, acked_seq INTEGER NOT NULL, dropped INTEGER NOT NULL,
+    records INTEGER NOT NULL, bytes INTEGER NOT NULL
+);
+CREATE TABLE record (
+    id INTEGER PRIMARY KEY, priority INTEGER NOT NULL, gap_first INTEGER, payload BLOB NOT NULL
+);
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_spool_of_the_agent_before_is_taken_over_whole(tmp_path: Path) -> None:
+    db = sqlite3.connect(tmp_path / "spool.db")
+    db.executescript(SCHEMA_1)
+    db.execute("INSERT INTO meta VALUES ('epoch', 'old')")
+    db.execute("INSERT INTO class VALUES (4, 5, 0, 2, 3, 122)")
+    rows = [(1, 5, None, b"a"), (3, 9, 2, b""), (4, 5, None, b"d")]
+    db.executemany("INSERT INTO record VALUES (? | (4 << 56), ?, ?, ?)", rows)
+    db.commit()
+    db.close()
+    hands = Hands()
+    j = journal(tmp_path, clock=hands.clock)
+    assert j.epoch == "old"
+    j.append([mortal("e", 10)])
+    assert everything(j, RecordClass.DEVICE) == [(1, None, b"a"), (3, 2, b""), (4, None, b"d"), (5, None, b"e")]
+    assert j.read(RecordClass.DEVICE, 1, max_records=1, max_bytes=ROOM)[0].reason == "spool full"
+    assert j.tallies[RecordClass.DEVICE].held_bytes == 122 + 1 + ROW_OVERHEAD_BYTES
+
+
+def test_many_are_appended_as_they_are_whatever_statement_takes_them(tmp_path: Path) -> None:
+    j = journal(tmp_path)
+    texts = [f"m{i}" for i in range(137)]
+    j.append([device(text) for text in texts])
+    assert [p.decode() for *_, p in everything(j, RecordClass.DEVICE)] == texts
+
+
+def test_an_ack_and_an_append_are_one_commit(tmp_path: Path) -> None:
+    j = journal(tmp_path, limit_bytes=200)
+    j.append([device("a" * 100)])
+    with pytest.raises(StorageError, match="full"):
+        j.append([Draft(RecordClass.USAGE, b"u" * 400)], {RecordClass.DEVICE: 1})
+    assert j.tallies[RecordClass.DEVICE].acked_seq == 0
+    j.append([device("b" * 100)], {RecordClass.DEVICE: 1})
+    assert everything(j, RecordClass.DEVICE) == [(2, None, b"b" * 100)]

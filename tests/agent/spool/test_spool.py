@@ -7,15 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from agent.clock import Clock
 from agent.errors import StorageError
 from agent.model import RecordClass
 from agent.spool.record import Draft
 from agent.spool.spool import Spool, open_spool
 
+CLOCK = Clock("b" * 36)
+
 
 @pytest.fixture
 async def spool(tmp_path: Path) -> AsyncIterator[Spool]:
-    opened, aside = open_spool(tmp_path / "spool.db", limit_bytes=1 << 20, epoch="e", set_aside=".corrupt")
+    opened, aside = open_spool(tmp_path / "spool.db", limit_bytes=1 << 20, epoch="e", set_aside=".corrupt", clock=CLOCK)
     assert aside is None
     yield opened
     await opened.close()
@@ -28,7 +31,7 @@ def drafts(*texts: str) -> list[Draft]:
 async def test_appends_that_wait_together_are_committed_together(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     groups: list[int] = []
     append = spool._journal.append
-    monkeypatch.setattr(spool._journal, "append", lambda d: (groups.append(len(d)), append(d))[1])
+    monkeypatch.setattr(spool._journal, "append", lambda d, a: append(groups.append(len(d)) or d, a))
     async with asyncio.TaskGroup() as group:
         for i in range(200):
             group.create_task(spool.append(drafts(f"m{i}")))
@@ -57,7 +60,7 @@ async def test_growth_wakes_whoever_waits(spool: Spool) -> None:
 async def test_a_corrupt_file_is_set_aside_and_a_new_spool_begun(tmp_path: Path) -> None:
     path = tmp_path / "spool.db"
     path.write_bytes(b"scrambled by a dying SD card " * 400)
-    spool, aside = open_spool(path, limit_bytes=1 << 20, epoch="e2", set_aside=".corrupt-7")
+    spool, aside = open_spool(path, limit_bytes=1 << 20, epoch="e2", set_aside=".corrupt-7", clock=CLOCK)
     assert aside == tmp_path / "spool.db.corrupt-7"
     assert aside.read_bytes().startswith(b"scrambled")
     await spool.append(drafts("a"))
@@ -88,7 +91,7 @@ async def test_a_disk_that_cannot_be_read_is_the_readers_trouble_only(
 
 
 async def test_a_bug_in_a_commit_is_shown_to_its_appender(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: object) -> None:
+    def broken(*_: object) -> None:
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
@@ -100,7 +103,7 @@ async def test_a_bug_in_a_commit_is_shown_to_its_appender(spool: Spool, monkeypa
 
 
 async def test_who_comes_after_the_end_is_refused_instead_of_waiting_for_ever(tmp_path: Path) -> None:
-    spool, _ = open_spool(tmp_path / "spool.db", limit_bytes=1 << 20, epoch="e", set_aside=".corrupt")
+    spool, _ = open_spool(tmp_path / "spool.db", limit_bytes=1 << 20, epoch="e", set_aside=".corrupt", clock=CLOCK)
     await spool.close()
     async with asyncio.timeout(5):
         with pytest.raises(StorageError, match="closed"):

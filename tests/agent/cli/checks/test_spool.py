@@ -17,7 +17,7 @@ async def test_how_full_it_is_can_be_seen_while_the_agent_is_down(tmp_path: Path
     config = Config(node=NodeConfig(state_dir=tmp_path), spool=SpoolConfig(limit_bytes=1 << 20))
     box = Box(config, Clock("b", lambda: 0, lambda: 0), AwayError(""))
     assert spool.check(box).text == "none yet"
-    opened, _ = open_spool(tmp_path / "spool.db", limit_bytes=1 << 20, epoch="e", set_aside=".aside")
+    opened, _ = open_spool(tmp_path / "spool.db", limit_bytes=1 << 20, epoch="e", set_aside=".aside", clock=Clock("b"))
     await opened.append([Draft(RecordClass.EVENT, bytes(100_000), 5)] * 3)
     found = spool.check(box)
     assert (found.level, found.text.startswith("3 records wait, 2")) == ("ok", True)
