@@ -70,9 +70,6 @@ class Accounts:
         """By id."""
         return tuple(self._accounts[name] for name in sorted(self._accounts))
 
-    def __len__(self) -> int:
-        return len(self._accounts)
-
     async def put(
         self,
         accounts: Sequence[Account],

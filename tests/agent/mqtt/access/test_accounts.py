@@ -15,7 +15,7 @@ NOW = 1_800_000_000 * 10**9
 async def test_what_is_told_is_durable_and_whoever_watches_hears_of_each_change(tmp_path: Path) -> None:
     changes: list[int] = []
     accounts = Accounts(AccountsFile(tmp_path / "accounts.db", lambda: NOW))
-    accounts.changed = lambda: changes.append(len(accounts))
+    accounts.changed = lambda: changes.append(len(accounts.all()))
     await accounts.open()
     await accounts.put([Account("b"), Account("a", zone="cold")])
     assert [account.id for account in accounts.all()] == ["a", "b"]
