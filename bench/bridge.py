@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def publisher(way: Way, device: str, stdin: int) -> "subprocess.Popen[bytes]":
 
 
 def flood(way: Way, lines: Path) -> list["subprocess.Popen[bytes]"]:
-    found = []
+    found = list["subprocess.Popen[bytes]"]()
     for device in DEVICES:
         with lines.open("rb") as file:
             found.append(publisher(way, device, file.fileno()))
@@ -54,7 +54,7 @@ def published(publishers: Sequence["subprocess.Popen[bytes]"]) -> None:
 
 
 @contextmanager
-def held(pid: int) -> Iterator[None]:
+def held(pid: int) -> Generator[None]:
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -125,12 +125,12 @@ def paced_to_central(way: Ours) -> list[float]:
         database, last = sqlite3.connect(way.file, uri=True), seen
         while len(found) < total:
             rows = database.execute(
-                "SELECT id, body FROM record WHERE id > ? AND class = ?", (last, RECORD_CLASS_DEVICE)
+                "SELECT id, body FROM record WHERE id > ? AND class = ? ORDER BY id", (last, RECORD_CLASS_DEVICE)
             )
             bodies = rows.fetchall()
             now = time.time_ns()
-            for last, body in bodies:
-                found.append((now, int(Record.FromString(body).device.payload.split(b" ", 1)[0])))
+            found.extend((now, int(Record.FromString(body).device.payload.split(b" ", 1)[0])) for _, body in bodies)
+            last = bodies[-1][0] if bodies else last
             time.sleep(0.0005)
         database.close()
 
@@ -167,7 +167,7 @@ def paced_over_bridge(way: Bridge, lines: Path) -> list[float]:
         time.sleep(0.5)  # it says nothing when it has subscribed
         pace(way)
         assert process.wait(60) == 0
-    samples = []
+    samples = list[float]()
     for line in lines.read_text().splitlines():
         seconds, sent, _ = line.split(" ", 2)
         whole, _, fraction = seconds.partition(".")
