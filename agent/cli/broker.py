@@ -9,6 +9,8 @@ from agent.cli.enrol import become_owner
 from agent.clock import Clock, system_clock
 from agent.config.load import load
 from agent.errors import EdgeError
+from agent.jobs.live import live
+from agent.mqtt import tenants
 from agent.mqtt.access import policy, secret, seed
 from agent.mqtt.access.accounts_file import AccountsFile
 from agent.mqtt.access.ca import DeviceCa
@@ -58,4 +60,5 @@ def _known(state_dir: Path, clock: Clock) -> tuple[policy.Access, tuple[str, ...
         revoked = file.revoked(clock.wall_nano())
     finally:
         file.close()
-    return policy.Access(key, accounts, {}, None), revoked
+    views = live(state_dir / "jobs.db", clock.boot_id)
+    return policy.Access(key, accounts, tenants.users(key, views, accounts.values()), views), revoked

@@ -4,7 +4,7 @@ What is told holds from the moment a run is about to start to the moment its end
 broker so; one that was away when it was told need not know what it missed.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from agent.jobs.job import LIVE, Job
@@ -68,10 +68,16 @@ class Grants:
             self._broker.views(now)
 
     def _views(self) -> frozenset[MqttView]:
-        return frozenset(
-            MqttView(job.run, job.spec.tenant, job.spec.id, job.spec.mqtt, store=job.spec.tenant in self._stores)
-            for job in self._live.values()
-        )
+        return views(self._live.values(), self._stores)
+
+
+def views(jobs: Iterable[Job], stores: Collection[str] = ()) -> frozenset[MqttView]:
+    """Of those that the launcher may hold a run of, and that were granted something; `stores` are the store's own."""
+    return frozenset(
+        MqttView(job.run, job.spec.tenant, job.spec.id, job.spec.mqtt, store=job.spec.tenant in stores)
+        for job in jobs
+        if _has_some(job)
+    )
 
 
 def _has_some(job: Job) -> bool:

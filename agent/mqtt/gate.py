@@ -102,15 +102,9 @@ class Gate:
 
     def _wanted(self) -> policy.Access:
         accounts = {account.id: account for account in self.accounts.all()}
-        jobs = [
-            policy.user(
-                tenants.username(view.run),
-                tenants.password(self._secret, view.tenant, view.run),
-                tenants.acls(view, accounts.values()),
-            )
-            for view in self.views.now or ()
-        ]
-        return policy.Access(self._secret, accounts, {job.name: job for job in jobs}, self.views.now)
+        views = self.views.now
+        jobs = tenants.users(self._secret, views or (), accounts.values())
+        return policy.Access(self._secret, accounts, jobs, views)
 
     async def _in_force(self, access: policy.Access | None) -> None:
         if access is None or access.views is not None:

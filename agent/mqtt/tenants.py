@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from agent.mqtt.access import secret as secrets
 from agent.mqtt.access.accounts import Account
 from agent.mqtt.access.acl import Acl, AclKind
+from agent.mqtt.access.policy import User, user
 from agent.mqtt.topics import ROOT, is_command_name
 from agent.spec import MqttGrant, MqttView
 
@@ -72,6 +73,12 @@ def _readable(tenant: str, topic: str) -> tuple[Acl, ...]:
         Acl(AclKind.SUBSCRIBE, topic),
         Acl(AclKind.SUBSCRIBE, f"$share/{tenant}/{topic}"),
     )
+
+
+def users(secret: bytes, views: Iterable[MqttView], accounts: Collection[Account]) -> dict[str, User]:
+    """What the broker is to know of the runs, by user name."""
+    made = (user(username(view.run), password(secret, view.tenant, view.run), acls(view, accounts)) for view in views)
+    return {each.name: each for each in made}
 
 
 def devices(grant: MqttGrant, accounts: Iterable[Account]) -> tuple[str, ...]:
