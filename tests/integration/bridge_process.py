@@ -43,8 +43,7 @@ async def main(port: int, directory: Path) -> None:
     backlog, handled = Backlog(), Handled(directory / "handled")
     held = Held(directory / "held.db", backlog, clock, lambda: "epoch")
     bridge = Bridge(record, Registry(), Rules(backlog), held, handled, clock, draw)
-    config = MqttConfig(port=port, receive_maximum=int(os.environ.get("RECEIVE_MAXIMUM", "500")))
-    bulk = Bulk(config, "", bridge, handled, clock, draw)
+    bulk = Bulk(MqttConfig(port=port), "", bridge, handled, clock, draw)
     async with asyncio.TaskGroup() as group:
         group.create_task(bulk.run(stop, lambda: None))
         while not bulk.connected:
