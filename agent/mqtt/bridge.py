@@ -159,7 +159,7 @@ class Bridge:
         """A loop that each message goes through."""
         bodies, held, marks = outcome
         rules, decode, observe, now = self._rules, self._registry.decode, self._registry.observe, arrivals.now
-        known = arrivals.session == self._session
+        known, arrived_nano = arrivals.session == self._session, now.unix_nano
         for delivery in arrivals.deliveries:
             topic, payload, _, _, redelivered, packet_id, _, _, _, _, expiry_seconds = delivery
             if packet_id and known:
@@ -174,10 +174,12 @@ class Bridge:
                 self._complain(f"device message refused: {found.why}", found.device, topic)
                 continue
             where, message, hold, shown, _ = found
-            bodies += observe(where, delivery, now.unix_nano, shown, decoded)
+            events = observe(where, delivery, arrived_nano, shown, decoded)
+            if events:
+                bodies += events
             if message is None:
                 continue
-            if expiry_seconds is not None and now.unix_nano + expiry_seconds * _NANO <= now_nano:
+            if expiry_seconds is not None and arrived_nano + expiry_seconds * _NANO <= now_nano:
                 self.expired += 1
                 self._complain("device message expired before it was recorded", where.device, topic)
             elif hold is not None:
