@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from agent.clock import Clock
 from agent.errors import AwayError, EdgeError
 from agent.model import Sink
-from agent.mqtt import tenants
+from agent.mqtt import lists, tenants
 from agent.mqtt.access import policy
 from agent.mqtt.access.accounts import Accounts, expiring
 from agent.mqtt.access.accounts_file import AccountsFile
@@ -16,8 +17,9 @@ from agent.mqtt.access.ca import DeviceCa
 from agent.mqtt.access.dynsec import RESPONSES, Dynsec
 from agent.mqtt.access.identities import Identities
 from agent.mqtt.access.renewal import FILTER, Renewals
-from agent.mqtt.access.secret import load_or_make, password
+from agent.mqtt.access.secret import password
 from agent.mqtt.control import Control
+from agent.mqtt.lists import Lists
 from agent.mqtt.views import Views
 
 log = logging.getLogger(__name__)
@@ -30,12 +32,19 @@ class Gate:
     """`open` before anything is asked of it; `attach` the control connection before `run`."""
 
     def __init__(
-        self, state_dir: Path, broker_dir: Path, record: Sink, clock: Clock, forget_device: Callable[[str], bool]
+        self,
+        secret: bytes,
+        state_dir: Path,
+        broker_dir: Path,
+        record: Sink,
+        clock: Clock,
+        forget_device: Callable[[str], bool],
     ) -> None:
-        """Raises StorageError, CorruptError: without its secret the agent itself can't log in."""
-        self._secret = load_or_make(state_dir)
+        """`secret` is what all passwords are derived from."""
+        self._secret = secret
         self._record, self._clock = record, clock
         self._dynsec: Dynsec | None = None
+        self._lists: Lists | None = None
         self._renewals: Renewals | None = None
         self.accounts = Accounts(AccountsFile(state_dir / "accounts.db", clock.wall_nano), self._changed)
         self.views = Views(self._secret, self._changed)
@@ -59,6 +68,9 @@ class Gate:
         control.subscribe(RESPONSES, dynsec.receive)
         control.on_connected.append(dynsec.connected)
         self._dynsec = dynsec
+        self._lists = Lists(partial(control.publish, retain=True), self._listed)
+        control.subscribe(lists.FILTER, self._lists.receive)
+        control.on_connected.append(self._lists.connected)
         self._renewals = Renewals(self.accounts.get, self.identities.put, control.publish, self._clock)
         control.subscribe(FILTER, self._renewals.offer)
 
@@ -80,6 +92,8 @@ class Gate:
                 group.create_task(self._dynsec.run(), name="mqtt-access")
             if self._renewals is not None:
                 group.create_task(self._renewals.run(), name="mqtt-renewals")
+            if self._lists is not None:
+                group.create_task(self._lists.run(), name="mqtt-lists")
             group.create_task(self._keep_certificates(), name="mqtt-certificates")
 
     async def close(self) -> None:
@@ -106,6 +120,10 @@ class Gate:
         jobs = tenants.users(self._secret, views or (), accounts.values())
         return policy.Access(self._secret, accounts, jobs, views)
 
+    def _listed(self) -> Mapping[str, bytes] | None:
+        views = self.views.now
+        return None if views is None else tenants.documents(views, self.accounts.all())
+
     async def _in_force(self, access: policy.Access | None) -> None:
         if access is None or access.views is not None:
             await self.views.in_force(None if access is None else access.views)
@@ -115,3 +133,5 @@ class Gate:
             each()
         if self._dynsec is not None:
             self._dynsec.changed()
+        if self._lists is not None:
+            self._lists.changed()

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from agent.clock import Clock
 from agent.config.schema import MqttConfig
+from agent.errors import RefusedError
 from agent.model import Sink
+from agent.mqtt.access.secret import load_or_make
 from agent.mqtt.bridge import Bridge
 from agent.mqtt.bulk import Bulk
 from agent.mqtt.commands.down import Down, Known
@@ -40,6 +42,7 @@ class MqttService:
     def __init__(
         self, config: MqttConfig, state_dir: Path, record: Sink, clock: Clock, draw: Callable[[], float]
     ) -> None:
+        """Raises StorageError, CorruptError, when what all passwords are derived from can't be read or made."""
         self._config = config
         self._clock = clock
         self._draw = draw
@@ -49,7 +52,9 @@ class MqttService:
         self._rules = Rules(backlog, self._held.hurry)
         self._releaser = Releaser(self._held, self._rules, record, clock, draw)
         handled = Handled(state_dir / "mqtt-handled")
-        self._gate = Gate(state_dir, config.broker_dir, record, clock, self._forget)
+        # Without it the agent itself couldn't log in.
+        secret = load_or_make(state_dir) if config.enabled else b""
+        self._gate = Gate(secret, state_dir, config.broker_dir, record, clock, self._forget)
         self._gate.on_accounts.append(lambda: self._registry.follow(self._gate.accounts.all()))
         known = Known(
             device=self._registry.get,
@@ -98,10 +103,12 @@ class MqttService:
 
     async def put_devices(self, orders: Sequence[DeviceOrder], check: bool) -> IssuedDevices:
         """Raises RefusedError, StorageError, AwayError (Identities.put says which)."""
+        self._needs_broker()
         return await self._gate.identities.put(orders, check=check)
 
     async def revoke_device(self, device: str, forget: bool) -> bool:
         """Raises RefusedError, StorageError (Identities.revoke says which)."""
+        self._needs_broker()
         return await self._gate.identities.revoke(device, forget=forget)
 
     @property
@@ -132,6 +139,10 @@ class MqttService:
             await self._held.close()
             await self._keeper.close()
             await self._gate.close()
+
+    def _needs_broker(self) -> None:
+        if not self._config.enabled:
+            raise RefusedError("UNIMPLEMENTED", "no broker here: [mqtt] enabled is false")
 
     def _forget(self, device: str) -> bool:
         known = self._registry.get(device) is not None

@@ -21,6 +21,7 @@ from agent.model import Credential, DeviceProtocol
 from agent.mqtt.access import seed
 from agent.mqtt.access.accounts import Account
 from agent.mqtt.access.policy import Access
+from agent.mqtt.access.secret import load_or_make
 from agent.mqtt.control import Control
 from agent.mqtt.gate import Gate
 from agent.mqtt.users import AGENT, CONTROL, STORE
@@ -44,7 +45,7 @@ class Shop:
     def __init__(self, home: Path, run_dir: Path) -> None:
         self.home = home
         self.files = BrokerFiles(home / "broker", run_dir / "broker", owner="root")
-        self.gate = Gate(home, self.files.dir, self._record, system_clock(), lambda _: False)
+        self.gate = Gate(load_or_make(home), home, self.files.dir, self._record, system_clock(), lambda _: False)
         config = MqttConfig(port=self.files.ports.plain)
         self.control = Control(config, self.gate.password(CONTROL), system_clock(), random.random)
         self.gate.attach(self.control)
@@ -56,7 +57,7 @@ class Shop:
 
     @property
     def secret(self) -> bytes:
-        return (self.home / "mqtt-secret").read_bytes()
+        return load_or_make(self.home)
 
     def access(self) -> Access:
         return self.gate._wanted()

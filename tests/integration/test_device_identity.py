@@ -44,7 +44,7 @@ class Box:
         self.loopback = self.files.ports.plain
         self.certificates, self.passwords = self.files.ports.certificates, self.files.ports.passwords
         clock = system_clock()
-        self.gate = Gate(directory, self.files.dir, self._record, clock, lambda _: False)
+        self.gate = Gate(load_or_make(directory), directory, self.files.dir, self._record, clock, lambda _: False)
         self.identities = self.gate.identities
         config = MqttConfig(port=self.loopback, broker_dir=self.files.dir)
         self._control = Control(config, self.gate.password(CONTROL), clock, random.random)

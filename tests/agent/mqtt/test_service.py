@@ -6,9 +6,9 @@ import socket
 import pytest
 
 from agent.config.schema import MqttConfig
-from agent.errors import RefusedError
+from agent.errors import CorruptError, RefusedError
 from agent.mqtt.service import MqttService
-from agent.orders import CommandOrder
+from agent.orders import CommandOrder, DeviceOrder
 from agent.spec import DeviceRule
 from tests.fakes.mqtt_parts import FakeSink, FakeTime
 
@@ -50,15 +50,19 @@ async def test_a_broker_that_is_away_is_a_state_and_not_an_end(tmp_path, closed_
     assert caplog.text.count("broker is away") == 1
 
 
-async def test_a_password_file_that_is_missing_is_a_state_too(tmp_path, closed_port, caplog):
-    stop = asyncio.Event()
-    mqtt = service(tmp_path, port=closed_port, username="agent", password_file=tmp_path / "missing")
-    async with asyncio.TaskGroup() as group:
-        group.create_task(mqtt.run(stop, lambda: None))
-        while not caplog.records:
-            await asyncio.sleep(0.01)
-        stop.set()
-    assert "password file" in str(caplog.records[0].reason)
+async def test_without_a_broker_no_device_gets_an_identity(tmp_path):
+    mqtt = service(tmp_path, enabled=False)
+    for asked in (mqtt.put_devices([DeviceOrder("d")], False), mqtt.revoke_device("d", False)):
+        with pytest.raises(RefusedError) as refused:
+            await asked
+        assert refused.value.reason == "UNIMPLEMENTED"
+
+
+def test_a_secret_that_is_broken_is_not_replaced(tmp_path):
+    (tmp_path / "mqtt-secret").write_bytes(b"short")
+    with pytest.raises(CorruptError, match="mqtt-secret has 5 bytes"):
+        service(tmp_path)
+    assert (tmp_path / "mqtt-secret").read_bytes() == b"short"
 
 
 def test_a_bad_rule_leaves_the_old_rules_in_force(tmp_path):
@@ -66,5 +70,5 @@ def test_a_bad_rule_leaves_the_old_rules_in_force(tmp_path):
     mqtt.apply_rules((DeviceRule("devices/cam/#", forward=False),))
     with pytest.raises(RefusedError):
         mqtt.apply_rules((DeviceRule("devices/#"), DeviceRule("devices/+x")))
-    assert mqtt._bridge.rules.decide("devices/cam/x").forward is False
-    assert mqtt._bridge.rules.decide("devices/d/x").forward is True
+    assert mqtt._rules.find("devices/cam/x").spec.forward is False
+    assert mqtt._rules.find("devices/d/x") is None

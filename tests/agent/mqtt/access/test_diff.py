@@ -14,37 +14,13 @@ from agent.mqtt.access.accounts import Account
 from agent.mqtt.access.acl import Acl, AclKind
 from agent.mqtt.access.policy import Access, Role, User, user
 from agent.mqtt.access.seed import DEFAULT_ACCESS
+from tests.fakes.plugin import FakePlugin
 
 SEND, HEAR = Acl(AclKind.SEND, "a"), Acl(AclKind.RECEIVE, "b", allow=False, priority=3)
 ONE = User("one", "secret", (Role("one", (SEND, HEAR), 2), Role("one#2", (SEND,), 1)))
 
 
-class Plugin:
-    """As much of the plugin as is needed: clients and roles, in the form that it lists them."""
-
-    def __init__(self) -> None:
-        self.clients: dict[str, dict[str, Any]] = {}
-        self.roles: dict[str, dict[str, Any]] = {}
-
-    def run(self, command: dict[str, Any]) -> None:
-        match command:
-            case {"command": "createRole", "rolename": name, "acls": acls}:
-                assert name not in self.roles
-                self.roles[name] = {"rolename": name, "acls": acls}
-            case {"command": "modifyRole", "rolename": name, "acls": acls}:
-                self.roles[name]["acls"] = acls
-            case {"command": "deleteRole", "rolename": name}:
-                del self.roles[name]
-            case {"command": "createClient", "username": name, "roles": roles}:
-                assert name not in self.clients and all(role["rolename"] in self.roles for role in roles)
-                self.clients[name] = {key: command[key] for key in ("username", "textdescription", "roles")}
-            case {"command": "deleteClient", "username": name}:
-                del self.clients[name]
-            case _:
-                raise AssertionError(command)
-
-
-def bring(plugin: Plugin, wanted: User | None) -> list[dict[str, Any]]:
+def bring(plugin: FakePlugin, wanted: User | None) -> list[dict[str, Any]]:
     commands = diff.mend(wanted, plugin.clients.get("one"), dict(plugin.roles))
     for command in commands:
         plugin.run(copy.deepcopy(command))
@@ -65,7 +41,7 @@ users = st.none() | st.builds(
 def test_whatever_was_there_the_commands_make_of_it_what_is_wanted_and_then_there_is_nothing_to_do(
     before: User | None, after: User | None
 ) -> None:
-    plugin = Plugin()
+    plugin = FakePlugin()
     bring(plugin, before)
     bring(plugin, after)
     assert bring(plugin, after) == []
@@ -74,7 +50,7 @@ def test_whatever_was_there_the_commands_make_of_it_what_is_wanted_and_then_ther
 
 
 def test_a_user_is_thrown_out_before_its_roles_change_and_let_in_when_they_are_right() -> None:
-    plugin = Plugin()
+    plugin = FakePlugin()
     bring(plugin, ONE)
     other = replace(ONE, password="other", roles=(Role("one", (SEND,), 1),))
     assert [command["command"] for command in bring(plugin, other)] == [
@@ -83,7 +59,7 @@ def test_a_user_is_thrown_out_before_its_roles_change_and_let_in_when_they_are_r
 
 
 def test_a_role_that_changes_throws_nobody_out_by_our_command() -> None:
-    plugin = Plugin()
+    plugin = FakePlugin()
     bring(plugin, ONE)
     other = replace(ONE, roles=(Role("one", (SEND,), 2), ONE.roles[1]))
     assert [command["command"] for command in bring(plugin, other)] == ["modifyRole"]
@@ -97,7 +73,7 @@ def test_a_role_that_changes_throws_nobody_out_by_our_command() -> None:
     ],
 )  # fmt: skip
 def test_what_somebody_did_to_a_client_is_seen(drift: dict[str, Any]) -> None:
-    plugin = Plugin()
+    plugin = FakePlugin()
     bring(plugin, ONE)
     assert diff.is_client(plugin.clients["one"], ONE)
     assert not diff.is_client({**plugin.clients["one"], **drift}, ONE)
@@ -120,7 +96,7 @@ def test_strangers_are_wrong_and_runs_are_left_alone_while_none_is_known() -> No
     unknown = replace(known, views=None)
     scales = known.user("scale")
     assert scales is not None
-    plugin = Plugin()
+    plugin = FakePlugin()
     for command in diff.mend(scales, None, {}):
         plugin.run(command)
     clients = [plugin.clients["scale"], {"username": "stranger"}, {"username": "job:t.j.1"}]
