@@ -148,6 +148,7 @@ _OWN: Mapping[str, tuple[Acl, ...]] = {
             f"{ROOT}/+/cmd/+/ack",
             f"{ROOT}/+/csr",
             f"tenants/+/{ROOT}/+/cmd/+",
+            "tenants/+/jobs/+/devices",
             f"{_ADMINISTRATION}/response",
             "$SYS/broker/#",
         ),
