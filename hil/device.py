@@ -1,6 +1,7 @@
 """A device on the board: publishes numbers at QoS 1 and prints each that the broker has acknowledged.
 
-Copied there and run by the release's own Python: device.py DEVICE CHANNEL PER_SECOND.
+Copied there and run by the release's own Python: device.py DEVICE PASSWORD CHANNEL PER_SECOND. It goes on when the
+broker comes back, and sends again what was not acknowledged, under the same idempotency key.
 """
 
 import sys
@@ -9,9 +10,20 @@ import time
 from typing import Any
 
 import paho.mqtt.client as paho
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 
-def main(device: str, channel: str, per_second: float) -> None:
+_LIFE = time.time_ns()  # another process counts from 0 again: these are other messages
+
+
+def keyed(number: int) -> Properties:
+    properties = Properties(PacketTypes.PUBLISH)
+    properties.UserProperty = [("idempotency-key", f"{_LIFE}-{number}")]
+    return properties
+
+
+def main(device: str, password: str, channel: str, per_second: float) -> None:
     numbers: dict[int, int] = {}
     lock = threading.Lock()
 
@@ -22,14 +34,18 @@ def main(device: str, channel: str, per_second: float) -> None:
 
     client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=device, protocol=paho.MQTTv5)
     client.on_publish = acknowledged
-    client.connect("127.0.0.1")
+    client.username_pw_set(device, password)
+    client.tls_set("/var/lib/edge-broker/ca.crt")
+    client.reconnect_delay_set(1, 2)
+    client.connect("localhost", 8884)
     client.loop_start()
     number = 0
     while True:
         with lock:  # the acknowledgement may come before publish() has said under which id
-            numbers[client.publish(f"devices/{device}/{channel}", str(number), qos=1).mid] = number
+            sent = client.publish(f"devices/{device}/{channel}", str(number), qos=1, properties=keyed(number))
+            numbers[sent.mid] = number
         number += 1
         time.sleep(1 / per_second)
 
 
-main(sys.argv[1], sys.argv[2], float(sys.argv[3]))
+main(sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4]))

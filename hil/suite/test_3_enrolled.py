@@ -47,9 +47,19 @@ def test_the_launcher_finds_all_that_jobs_can_have_here(enrolled: Any) -> None:
     )
 
 
-def test_the_broker_listens_on_loopback_only(enrolled: Any) -> None:
-    listening = enrolled.run_check("ss -Hltn sport = :1883")
-    assert [line.split()[3] for line in listening] == ["127.0.0.1:1883"]
+def test_the_broker_is_open_to_the_store_by_tls_and_to_jobs_by_a_guarded_socket(enrolled: Any) -> None:
+    listening = {line.split()[3] for line in enrolled.run_check("ss -Hltnp | grep mosquitto")}
+    assert listening == {"127.0.0.1:1883", "0.0.0.0:8883", "[::]:8883", "0.0.0.0:8884", "[::]:8884"}
+    files = "/run/edge-broker /run/edge-broker/jobs /run/edge-broker/jobs/broker.sock /var/lib/edge-broker/server.key"
+    assert enrolled.run_check(f"stat -c %A:%U:%G {files}") == [
+        "drwxr-x---:root:mosquitto",
+        "drwxr-xr-x:mosquitto:mosquitto",
+        "srw-rw-rw-:mosquitto:mosquitto",
+        "-rw-r-----:edge-agent:mosquitto",
+    ]
+    _, refused, code = enrolled.run("mosquitto_pub -t devices/nobody/said -m boo")
+    assert code != 0
+    assert "not authorised" in "".join(refused).lower()
 
 
 @pytest.mark.expects("edge-agent.service")

@@ -1,14 +1,16 @@
-"""Devices on the board's broker, and their messages at central."""
+"""Devices on the board's broker, each by its own proof of who it is, and their messages at central."""
 
 import time
 from typing import Any
 
 import pytest
 
-from hil.board import until
+from hil.board import login, password, until
 from hil.central import Central
 from hil.qmp import Qmp
 from hil.suite.conftest import NODE
+
+CERTIFICATES = "/root/certificates"
 
 
 def payloads(central: Central, topic: str) -> list[str]:
@@ -17,14 +19,32 @@ def payloads(central: Central, topic: str) -> list[str]:
 
 def test_what_a_device_publishes_arrives_once(enrolled: Any, central: Central) -> None:
     topic = "devices/fridge-1/temperature"
-    enrolled.run_check(f"mosquitto_pub -V 5 -q 1 -t {topic} -m 4.2")
+    enrolled.run_check(f"mosquitto_pub {login('fridge-1', password(enrolled, 'fridge-1'))} -t {topic} -m 4.2")
     until(lambda: payloads(central, topic) == ["4.2"], "the message at central")
+
+
+def test_a_certificate_is_good_for_its_own_device_until_it_is_revoked(enrolled: Any, central: Central) -> None:
+    topic = "devices/lock-1/bolt"
+    enrolled.run_check(f"edge-agent device add lock-1 --key --out {CERTIFICATES}", timeout=60)
+    files = f"--cert {CERTIFICATES}/lock-1.crt --key {CERTIFICATES}/lock-1.key --cafile {CERTIFICATES}/ca.crt"
+    lock = f"-V 5 -q 1 -h localhost -p 8883 {files}"
+    enrolled.run_check(f"systemd-run --quiet --unit=lock mosquitto_sub {lock} -t devices/lock-1/cmd/open")
+    enrolled.run_check(f"mosquitto_pub {lock} -t {topic} -m shut")
+    _, refused, _ = enrolled.run(f"mosquitto_pub {lock} -t devices/fridge-1/temperature -m 99")
+    assert "Not authorized" in "".join(refused)
+    until(lambda: payloads(central, topic) == ["shut"], "the message at central")
+
+    central.ask("device", "revoke", NODE, "lock-1")
+    enrolled.run(f"timeout 20 mosquitto_pub {lock} -t {topic} -m stolen")
+    assert payloads(central, topic) == ["shut"]
+    assert "99" not in payloads(central, "devices/fridge-1/temperature")
 
 
 @pytest.mark.lg_feature("link-fault")
 def test_a_pulled_cable_loses_nothing(board: Any, enrolled: Any, central: Central, qmp: Qmp) -> None:
     topic = "devices/door-1/opened"
-    publish = f"for i in $(seq 20); do mosquitto_pub -V 5 -q 1 -t {topic} -m $i; sleep 0.5; done"
+    counts = "for i in $(seq 20); do echo $i; sleep 0.5; done"
+    publish = f"{counts} | mosquitto_pub {login('door-1', password(enrolled, 'door-1'))} -l -t {topic}"
     board.target.deactivate(enrolled)  # its connection goes through the same cable
     try:
         qmp.command("set_link", name="net0", up=False)

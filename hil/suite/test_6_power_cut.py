@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hil.board import Device, until
+from hil.board import Device, login, password, until
 from hil.central import Central
 from hil.suite.conftest import NODE
 from hil.suite.test_4_jobs import DESIRED
@@ -56,7 +56,8 @@ def test_after_a_power_cut_nothing_acknowledged_is_missing(
     times["power back to service running"] = time.monotonic() - cut
     assert enrolled.run_check("systemctl --failed --no-legend") == []
 
-    enrolled.run_check("mosquitto_pub -V 5 -q 1 -t devices/cart-0/position -m after")
+    cart = login("cart-0", password(enrolled, "cart-0"))
+    enrolled.run_check(f"mosquitto_pub {cart} -t devices/cart-0/position -m after")
     until(lambda: any(m["payload"] == "after" for m in central.messages(NODE)), "a message from after the cut")
     received = _received(central)
     promised = {(d.name, n) for d in devices for n, heard in d.acknowledged.items() if heard < cut - MARGIN_SECONDS}
