@@ -16,8 +16,8 @@ class Broker:
     """What agent/mqtt does for jobs.
 
     `views` takes all live runs with grants: others have none from then on. `secrets(run, spec)` are the run's user name
-    and password, by the secret's name; it waits a moment for what was told to be in force, but not for a broker that is
-    away. Raises StorageError.
+    and password, by the secret's name; it waits a moment for what was told to be in force, but not for ever. Raises
+    StorageError.
     """
 
     views: Callable[[frozenset[MqttView]], None]

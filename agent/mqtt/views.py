@@ -6,7 +6,7 @@ from collections.abc import Callable
 from agent.mqtt import tenants
 from agent.spec import JobSpec, MqttView
 
-_IN_FORCE_SECONDS = 2.0  # a start waits so long for a broker that is busy; for one that is away there is no use
+_IN_FORCE_SECONDS = 2.0  # a start waits so long for a broker that is busy, or comes back from a restart
 
 
 class Views:
@@ -20,7 +20,6 @@ class Views:
         self.changed = changed
         self.now: frozenset[MqttView] | None = None
         self._in_force: frozenset[str] = frozenset()
-        self._away = True
         self._moved = asyncio.Condition()
 
     def tell(self, views: frozenset[MqttView]) -> None:
@@ -31,9 +30,7 @@ class Views:
     async def in_force(self, views: frozenset[MqttView] | None) -> None:
         """The broker has these now; None = it is away."""
         async with self._moved:
-            self._away = views is None
-            if views is not None:
-                self._in_force = frozenset(view.run for view in views)
+            self._in_force = frozenset(view.run for view in views or ())
             self._moved.notify_all()
 
     async def secrets(self, run: str, spec: JobSpec) -> dict[str, bytes]:
@@ -49,6 +46,6 @@ class Views:
     async def _wait(self, run: str) -> None:
         try:
             async with asyncio.timeout(_IN_FORCE_SECONDS), self._moved:
-                await self._moved.wait_for(lambda: self._away or run in self._in_force)
+                await self._moved.wait_for(lambda: run in self._in_force)
         except TimeoutError:
             pass

@@ -73,12 +73,11 @@ class Node:
         self._port, self.directory = broker.port, directory
         self.gate: Gate
         self.control: Control
-        (directory / "mqtt-secret").write_bytes(SECRET)
 
     @asynccontextmanager
     async def agent(self, *specs: JobSpec) -> AsyncIterator[JobsService]:
         clock = system_clock()
-        self.gate = gate = Gate(self.directory, self.directory, unheard, clock, lambda _: True)
+        self.gate = gate = Gate(SECRET, self.directory, self.directory, unheard, clock, lambda _: True)
         self.control = control = Control(
             MqttConfig(port=self._port), gate.password(policy.CONTROL), clock, lambda: 0.01
         )
@@ -211,6 +210,22 @@ async def test_a_job_sees_what_it_was_granted_and_leaves_words_for_its_own_tenan
             assert "denied" in await text(jobs, stranger)
         finally:
             device.close()
+
+
+async def test_a_job_finds_its_devices_in_a_list_that_goes_with_it(node: Node, broker: TenantBroker) -> None:
+    shelf = MqttGrant(zone="shelf", channel="celsius", commands=("blink",))
+    topic = "tenants/acme/jobs/+/devices"
+    first = script(f"mosquitto_sub {LOGIN} -t '{topic}' -C 2 -W 20; sleep 60", shelf)
+    after = script(f"mosquitto_sub {LOGIN} -t '{topic}' -W 1; true", *SEES)
+    async with node.agent(first) as jobs:
+        await said(jobs, first, "[]")
+        await node.gate.accounts.put([Account("temp-9", "shelf", "thermometer")])
+        await said(jobs, first, '[{"id":"temp-9","registered":true,"zone":"shelf","class":"thermometer",')
+        await jobs.stop_job(first.id)
+        await reaches(jobs, first, JobState.FAILED)
+        await jobs.apply(wanted(first, after))
+        await reaches(jobs, after, JobState.FINISHED)
+        assert "temp-9" not in await text(jobs, after) and "temp-1" in await text(jobs, after)
 
 
 async def test_a_broker_that_starts_anew_is_found_by_runs_that_are_there(node: Node, broker: TenantBroker) -> None:

@@ -45,26 +45,18 @@ async def test_a_start_waits_until_its_grants_are_in_force() -> None:
     assert (await waiting)["mqtt_username"] == b"job:b.1.1"
 
 
-async def test_a_start_does_not_wait_for_a_broker_that_is_away_or_goes_away() -> None:
-    views = Views(b"s" * 32)
-    views.tell(frozenset({VIEW}))
-    assert await views.secrets("b.1.1", SPEC)
-    await views.in_force(frozenset())
-    waiting = asyncio.ensure_future(views.secrets("b.1.1", SPEC))
-    await asyncio.sleep(0)
-    await views.in_force(None)
-    assert await waiting
-
-
 async def test_a_sandbox_made_ahead_is_given_its_login_without_grants_in_force() -> None:
     views = Views(b"s" * 32)
     await views.in_force(frozenset())
     assert await views.secrets("b.2.1", SPEC)
 
 
-async def test_a_start_waits_for_a_busy_broker_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("there", [None, frozenset()])
+async def test_a_start_waits_only_so_long(there, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a broker that is away, and for one that is busy."""
     monkeypatch.setattr(module, "_IN_FORCE_SECONDS", 0.01)
     views = Views(b"s" * 32)
-    await views.in_force(frozenset())
+    await views.in_force(frozenset({VIEW}))
+    await views.in_force(there)
     views.tell(frozenset({VIEW}))
     assert await views.secrets("b.1.1", SPEC)
