@@ -18,7 +18,7 @@ from types import MappingProxyType
 from agent.clock import Clock
 from agent.errors import CorruptError, StorageError
 from agent.model import RecordClass
-from agent.spool import retention
+from agent.spool import file, retention
 from agent.spool.record import (
     EXPIRED,
     FULL,
@@ -32,8 +32,6 @@ from agent.spool.record import (
     seq_of,
 )
 
-SCHEMA_VERSION = 2
-
 # Rows of one INSERT. Each statement gives the interpreter's lock away and takes it back: with one for each row the
 # thread and the loop hinder each other at every row.
 _ROWS = 25
@@ -42,10 +40,6 @@ _INSERT_MANY = _INSERT + ", (?, ?, ?)" * (_ROWS - 1)
 _INSERT_EXPIRING = "INSERT INTO record (id, priority, payload, expires, lapses) VALUES (?, ?, ?, ?, ?)"
 
 _NEVER = (None, None)
-
-# WAL pages of 4 KiB before they are copied to the file: a page that was filled and emptied meanwhile is copied once.
-_CHECKPOINT_PAGES = 2000
-_WAL_BYTES = 16 << 20  # what a burst has made longer is cut back to this
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,29 +292,8 @@ def open_journal(path: Path, *, limit_bytes: int, epoch: str, clock: Clock) -> J
     Raises CorruptError when the file is no spool of ours (the caller sets it aside), StorageError when the disk
     refuses.
     """
+    db = file.open_file(path, epoch=epoch, boot_id=clock.boot_id)
     try:
-        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    except sqlite3.Error as error:
-        raise StorageError(f"{path}: {error}") from error
-    try:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA cache_size = -512")  # KiB: the spool is written once and read once
-        db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-        db.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
-        version: int = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA_VERSION:
-            db.close()
-            raise StorageError(
-                f"{path}: schema {version} is newer than this agent's {SCHEMA_VERSION}; upgrade the agent"
-            )
-        if version == 0:
-            db.executescript("BEGIN;" + Path(__file__).with_name("schema.sql").read_text())
-            db.execute("INSERT INTO meta VALUES ('epoch', ?)", (epoch,))
-            db.execute("COMMIT")
-        elif version == 1:
-            db.executescript(f"BEGIN IMMEDIATE; {_FROM_1} COMMIT;")
-        _enter_boot(db, clock.boot_id)
         return Journal(db, limit_bytes, clock)
     except sqlite3.OperationalError as error:
         db.close()
@@ -328,26 +301,3 @@ def open_journal(path: Path, *, limit_bytes: int, epoch: str, clock: Clock) -> J
     except (sqlite3.DatabaseError, TypeError) as error:
         db.close()
         raise CorruptError(f"{path}: {error}") from error
-
-
-# Columns are added without touching a row; an index on what expires costs nothing for what doesn't.
-_FROM_1 = """
-ALTER TABLE record ADD COLUMN expires INTEGER;
-ALTER TABLE record ADD COLUMN lapses INTEGER;
-CREATE INDEX record_expires ON record (expires) WHERE expires IS NOT NULL;
-PRAGMA user_version = 2;
-"""
-
-
-def _enter_boot(db: sqlite3.Connection, boot_id: str) -> None:
-    """In a new boot CLOCK_BOOTTIME has begun again: what was appended before is judged by the wall clock."""
-    if db.execute("SELECT 1 FROM meta WHERE key = 'boot' AND value = ?", (boot_id,)).fetchone():
-        return
-    try:
-        db.execute("BEGIN IMMEDIATE")
-        db.execute("UPDATE record SET lapses = NULL WHERE expires IS NOT NULL")
-        db.execute("INSERT OR REPLACE INTO meta VALUES ('boot', ?)", (boot_id,))
-        db.execute("COMMIT")
-    except sqlite3.OperationalError:  # a full disk: nothing expires early, and the agent starts
-        if db.in_transaction:
-            db.execute("ROLLBACK")

@@ -47,6 +47,7 @@ class _Task:
 
 
 _Item = _Append | _Ack | _Task | None
+_NOTHING = _Task(lambda _: None)
 
 
 class Spool:
@@ -223,9 +224,6 @@ class Spool:
         if group:
             firsts = {c: before[c].next_seq for c in {d.record_class for d in drafts}}
             self._loop.call_soon_threadsafe(self._committed, group, firsts, drafts)
-
-
-_NOTHING = _Ack(RecordClass.LOG, 0)
 
 
 def _fail(futures: "list[asyncio.Future[Any]]", error: BaseException) -> None:

@@ -4,14 +4,18 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from central.lane import OpenLane, Register
 from central.names import NodeName
 from central.peer import Peer
+from central.refusal import RefusedError
 from central.session import Sessions
-from central.store import nodes
+from central.store import nodes, records
 from central.store.database import Database
-from storeedge.v1.control_pb2 import Call, CentralFrame, Hello
-from storeedge.v1.types_pb2 import LANE_CONTROL
+from storeedge.v1.control_pb2 import AgentFrame, Batch, Call, CentralFrame, Hello
+from storeedge.v1.record_pb2 import DeviceMessage, Record
+from storeedge.v1.types_pb2 import LANE_BULK, LANE_CONTROL, RECORD_CLASS_DEVICE
 
 NODE = NodeName("s", "n")
 
@@ -74,3 +78,33 @@ async def test_nothing_can_end_a_session_before_welcome_is_written(tmp_path: Pat
         await sessions.serve(peer, node, hello, context)  # type: ignore[arg-type]  # a context of ours
     database.close()
     assert (await context.written.get()).WhichOneof("frame") == "welcome"
+
+
+def batch(first: int, *texts: str) -> AgentFrame:
+    records = [Record(device=DeviceMessage(device="d", topic="devices/d/t", payload=t.encode())) for t in texts]
+    return AgentFrame(batch=Batch(record_class=RECORD_CLASS_DEVICE, first_seq=first, records=records))
+
+
+async def test_batches_that_wait_are_stored_together_and_those_before_a_hole_are_kept(tmp_path: Path) -> None:
+    frames = [batch(1, "a", "b"), batch(3, "c"), batch(9, "z")]
+
+    class Node(Context):
+        async def read(self) -> AgentFrame:  # type: ignore[override]  # one that says something
+            if frames:
+                return frames.pop(0)
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    database, context = Database(tmp_path / "db"), Node()
+    await database.run(lambda db: nodes.invite(db, NODE))
+    node: Any = await database.run(lambda db: nodes.find(db, NODE))
+    sessions = Sessions(database, Register(), lambda: 1, 5)
+    hello = Hello(lane=LANE_BULK, boot_id="b" * 36, spool_epoch="e")
+    peer = Peer("spiffe://d/store/s/node/n", NODE, "1", 1 << 62, b"")
+    async with asyncio.timeout(5):
+        with pytest.raises(RefusedError) as caught:
+            await sessions.serve(peer, node, hello, context)  # type: ignore[arg-type]  # a context of ours
+    held = await database.run(lambda db: records.positions(db, node.id, "e"))
+    database.close()
+    assert caught.value.reason == "SEQUENCE_HOLE"
+    assert held == {RECORD_CLASS_DEVICE: 3}

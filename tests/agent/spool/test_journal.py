@@ -1,6 +1,5 @@
 """The spool on disk: gapless numbers, durable appends, honest gaps."""
 
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.clock import Clock
-from agent.errors import CorruptError, StorageError
+from agent.errors import StorageError
 from agent.model import RecordClass
 from agent.spool.journal import Journal, open_journal
 from agent.spool.record import GAP_BYTES, ROW_OVERHEAD_BYTES, Draft
@@ -107,21 +106,6 @@ def test_a_batch_never_spans_a_gap(tmp_path: Path) -> None:
     j.append([device("e" * 60)])
     assert [e.seq for e in j.read(RecordClass.DEVICE, 0, max_records=10, max_bytes=ROOM)] == [1]
     assert [e.seq for e in j.read(RecordClass.DEVICE, 1, max_records=10, max_bytes=ROOM)] == [3, 4, 5]
-
-
-def test_a_file_that_is_no_spool_is_named_corrupt(tmp_path: Path) -> None:
-    (tmp_path / "spool.db").write_bytes(b"not a database, " * 100)
-    with pytest.raises(CorruptError, match=r"spool\.db"):
-        journal(tmp_path)
-
-
-def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
-    journal(tmp_path).close()
-    with sqlite3.connect(tmp_path / "spool.db") as db:
-        db.execute("PRAGMA user_version = 99")
-    db.close()
-    with pytest.raises(StorageError, match="upgrade"):
-        journal(tmp_path)
 
 
 def test_a_full_disk_is_a_storage_error_and_the_spool_goes_on_when_there_is_room(tmp_path: Path) -> None:
@@ -244,37 +228,6 @@ def test_a_full_spool_drops_first_what_has_expired(tmp_path: Path) -> None:
     hands.on(1)
     j.append([device("d" * 50)])
     assert [(s, g) for s, g, _ in everything(j, RecordClass.DEVICE)] == [(1, None), (2, 2), (3, None), (4, None)]
-
-
-SCHEMA_1 = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE class (
-    record_class INTEGER PRIMARY KEY, next_seq INTEGER NOT NULL, acked_seq INTEGER NOT NULL, dropped INTEGER NOT NULL,
-    records INTEGER NOT NULL, bytes INTEGER NOT NULL
-);
-CREATE TABLE record (
-    id INTEGER PRIMARY KEY, priority INTEGER NOT NULL, gap_first INTEGER, payload BLOB NOT NULL
-);
-PRAGMA user_version = 1;
-"""
-
-
-def test_a_spool_of_the_agent_before_is_taken_over_whole(tmp_path: Path) -> None:
-    db = sqlite3.connect(tmp_path / "spool.db")
-    db.executescript(SCHEMA_1)
-    db.execute("INSERT INTO meta VALUES ('epoch', 'old')")
-    db.execute("INSERT INTO class VALUES (4, 5, 0, 2, 3, 122)")
-    rows = [(1, 5, None, b"a"), (3, 9, 2, b""), (4, 5, None, b"d")]
-    db.executemany("INSERT INTO record VALUES (? | (4 << 56), ?, ?, ?)", rows)
-    db.commit()
-    db.close()
-    hands = Hands()
-    j = journal(tmp_path, clock=hands.clock)
-    assert j.epoch == "old"
-    j.append([mortal("e", 10)])
-    assert everything(j, RecordClass.DEVICE) == [(1, None, b"a"), (3, 2, b""), (4, None, b"d"), (5, None, b"e")]
-    assert j.read(RecordClass.DEVICE, 1, max_records=1, max_bytes=ROOM)[0].reason == "spool full"
-    assert j.tallies[RecordClass.DEVICE].held_bytes == 122 + 1 + ROW_OVERHEAD_BYTES
 
 
 def test_many_are_appended_as_they_are_whatever_statement_takes_them(tmp_path: Path) -> None:

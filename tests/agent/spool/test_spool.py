@@ -110,3 +110,55 @@ async def test_who_comes_after_the_end_is_refused_instead_of_waiting_for_ever(tm
             await spool.append(drafts("late"))
         with pytest.raises(StorageError, match="closed"):
             await spool.ack(RecordClass.DEVICE, 1)
+
+
+async def test_what_central_has_is_forgotten_with_the_next_commit_or_soon(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits: list[tuple[int, dict[RecordClass, int]]] = []
+    append = spool._journal.append
+    monkeypatch.setattr(spool._journal, "append", lambda d, a: append(commits.append((len(d), dict(a))) or d, a))
+    await spool.append(drafts("a", "b"))
+    spool.acknowledge(RecordClass.DEVICE, 1)
+    await spool.append(drafts("c"))
+    spool.acknowledge(RecordClass.DEVICE, 2)
+    async with asyncio.timeout(5):
+        while spool.view().classes[RecordClass.DEVICE - 1].records > 1:
+            await asyncio.sleep(0.01)
+    assert commits == [(2, {}), (1, {RecordClass.DEVICE: 1}), (0, {RecordClass.DEVICE: 2})]
+
+
+async def test_what_central_has_is_forgotten_before_the_end(tmp_path: Path) -> None:
+    spool, _ = open_spool(tmp_path / "spool.db", limit_bytes=1 << 20, epoch="e", set_aside=".c", clock=CLOCK)
+    await spool.append(drafts("a"))
+    spool.acknowledge(RecordClass.DEVICE, 1)
+    await spool.close()
+    spool, _ = open_spool(tmp_path / "spool.db", limit_bytes=1 << 20, epoch="e", set_aside=".c", clock=CLOCK)
+    assert spool.view().classes[RecordClass.DEVICE - 1].records == 0
+    await spool.close()
+
+
+async def test_a_reader_gets_everything_once_whether_it_keeps_up_or_not(spool: Spool) -> None:
+    found: list[bytes] = []
+    total = 3000
+
+    async def read() -> None:
+        seq = 0
+        while len(found) < total:
+            if spool.next_seq(RecordClass.DEVICE) == seq + 1:
+                await spool.grown()
+                continue
+            entries = await spool.read(RecordClass.DEVICE, seq, max_records=7, max_bytes=1 << 20)
+            assert [e.seq for e in entries] == list(range(seq + 1, seq + 1 + len(entries)))
+            found.extend(e.payload for e in entries)
+            seq += len(entries)
+            if seq % 3 == 0:
+                spool.acknowledge(RecordClass.DEVICE, seq)
+
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        group.create_task(read())
+        for number in range(0, total, 20):
+            await spool.append(drafts(*(f"m{i}" for i in range(number, number + 20))))
+            if number % 100 == 0:  # let the reader catch up, and lag again
+                await asyncio.sleep(0)
+    assert found == [f"m{i}".encode() for i in range(total)]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from central.store.database import Database, connect, schemas
+from central.store.database import Database, connect, migrate, schemas
 
 
 async def test_work_runs_on_one_thread_that_is_not_the_loops(tmp_path: Path) -> None:
@@ -34,4 +34,20 @@ def test_commits_are_flushed_and_the_schema_has_its_number(tmp_path: Path) -> No
     assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
     assert db.execute("PRAGMA user_version").fetchone() == (schemas()[-1][0],)
+    db.close()
+
+
+def test_what_was_stored_under_an_older_schema_is_there_under_its_old_ids(tmp_path: Path) -> None:
+    db = connect(tmp_path / "db")
+    for number, script in schemas()[:2]:
+        db.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT;")
+    db.execute("INSERT INTO node (id, store, node) VALUES (1, 's', 'n')")
+    rows = [(7, 1, 4, "e", 1, 5, "d", b"a"), (9, None, 1, "", 0, 6, "", b"own"), (10, 1, 4, "e", 2, 7, "d", b"b")]
+    db.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    migrate(db)
+    kept = db.execute("SELECT id, node_id, class, epoch, seq, received, body FROM record ORDER BY id").fetchall()
+    assert kept == [(*row[:6], row[7]) for row in rows]
+    db.execute("DELETE FROM record WHERE id = 10")
+    db.execute("INSERT INTO record (class, received, body) VALUES (1, 8, x'')")
+    assert db.execute("SELECT max(id) FROM record").fetchone() == (11,)  # no id is given twice
     db.close()
