@@ -13,7 +13,6 @@ import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-
 _LIFE = time.time_ns()  # another process counts from 0 again: these are other messages
 
 
