@@ -4,6 +4,7 @@ Each part is started from the console script a user would start, the agent as th
 """
 
 import contextlib
+import csv
 import os
 import pwd
 import shutil
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -204,7 +205,9 @@ mqtt_dir = "{self.broker.jobs_dir}"
 
     def start_broker(self) -> Part:
         """What the drop-in of mosquitto.service does; its .path unit is a thread."""
-        self.broker.install(self.agent_cli("broker", "prepare").encode())
+        # When it can't, the broker goes on with what it had.
+        with contextlib.suppress(StackError):
+            self.broker.install(self.agent_cli("broker", "prepare").encode())
         part = self.start("mosquitto", self.broker.argv)
         until(lambda: self.broker.listens() or not part.alive(), what="mosquitto to listen")
         if not part.alive():
@@ -262,6 +265,13 @@ mqtt_dir = "{self.broker.jobs_dir}"
     def device(self, device: str, *words: str) -> Account:
         """Registers a device with a password, which is good at `mqtt_port` and at the TLS port without certificates."""
         return parse_account(device, self.agent_cli("device", "add", device, "--password", *words))
+
+    def devices(self, names: Iterable[str]) -> dict[str, Account]:
+        """Many at once, as `device` does."""
+        listed = self.dir / "devices.csv"
+        listed.write_text("id,credential\n" + "".join(f"{name},password\n" for name in names))
+        told = csv.DictReader(self.agent_cli("device", "import", str(listed)).splitlines())
+        return {row["id"]: Account(row["user"], row["password"]) for row in told}
 
     def device_certificate(self, device: str, *words: str) -> Certificate:
         """Registers a device with a certificate and a key of this store's CA, for the TLS port that wants one."""

@@ -63,7 +63,7 @@ class Supervised:
     def _watch(self) -> None:
         while not self.ended.wait(0.02):
             if not self.stack.parts[self.name].alive():
-                with contextlib.suppress(StackError):  # killed while it started: again
+                with contextlib.suppress(StackError, subprocess.SubprocessError):  # killed while it started: again
                     self.start()
 
 
