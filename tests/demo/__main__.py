@@ -70,7 +70,8 @@ def _keep(stack: Stack, show: Show) -> None:
         f"{edgectl} telemetry {TARGET} --name system.cpu.utilization", f"{edgectl} audit",
         f"{agent} status", f"{agent} jobs", f"{agent} spool", f"{agent} doctor",
         f"nsenter --net={stack.run_dir}/yard python3 -c '{_ASK}'",
-        f"mosquitto_pub -p {stack.mqtt_port} -q 1 -t devices/fridge-99/temperature -m 4.2",
+        f"{agent} device add fridge-99 --password",
+        f"mosquitto_pub -p {stack.mqtt_port} -q 1 -u fridge-99 -P PASSWORD -t devices/fridge-99/temperature -m 4.2",
     ):  # fmt: skip
         show.console.print(f"  {line}", soft_wrap=True)
     show.console.print("Ctrl-C ends it and cleans up.")

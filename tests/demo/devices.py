@@ -3,13 +3,15 @@
 import json
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+
+from tests.broker_files import Account
 
 Reading = Callable[[int], dict[str, object]]
 
@@ -37,11 +39,13 @@ class Device:
 
     name: str
     port: int
+    account: Account
     acknowledged: set[int] = field(default_factory=set)
     sent: int = 0
 
     def connect(self) -> None:
         client = Client(CallbackAPIVersion.VERSION2, client_id=self.name, protocol=MQTTProtocolVersion.MQTTv5)
+        client.username_pw_set(self.account.username, self.account.password)
         client.will_set(f"devices/{self.name}/status", "offline", qos=1, retain=True)
         client.max_inflight_messages_set(20)
         self._pending: dict[int, int] = {}
@@ -89,12 +93,14 @@ class Fleet:
     """All of them, publishing at `rate` messages a second each until `stop`."""
 
     def __init__(self, port: int, rate: float) -> None:
-        self.devices = [Device(name, port) for name in FLEET]
+        self.devices: list[Device] = []
+        self._port = port
         self._rate = rate
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._publish, name="fleet", daemon=True)
 
-    def start(self) -> None:
+    def start(self, accounts: Mapping[str, Account]) -> None:
+        self.devices = [Device(name, self._port, accounts[name]) for name in FLEET]
         for device in self.devices:
             device.connect()
         self._thread.start()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.demo import evidence, menu
-from tests.demo.devices import Fleet
+from tests.demo.devices import FLEET, Fleet
 from tests.demo.lan import PORT, Lan
 from tests.demo.show import Show
 from tests.stack import NODE, STORE, Stack, StackError, until
@@ -112,7 +112,7 @@ class Story:
         text = Path(__file__).with_name("store.toml").read_text().replace("sha256:MENU", digest)
         self._apply(text)
         self.show.step("two tenants and nine jobs applied at central; a secret of one is sealed for the store alone")
-        self.fleet.start()
+        self.fleet.start(self.stack.devices(FLEET))
         self.show.step(f"{len(self.fleet.devices)} devices publish {RATE:g} messages a second each, QoS 1")
         until(lambda: all(job in self._states() for job in EXPECTED), what="the jobs to reach the store", seconds=40)
         until(self._batches_done, what="the batch jobs to end", seconds=60)
