@@ -1,57 +1,72 @@
-"""docs/DEVICES.md, its examples run as they stand there."""
+"""docs/DEVICES.md, its examples run as they stand there, from the first to the last."""
 
-import asyncio
 import os
-import random
 import re
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from agent.clock import system_clock
-from agent.config.schema import MqttConfig
-from agent.mqtt.service import MqttService
-from agent.orders import CommandOrder
-from tests.fakes.mqtt_parts import FakeSink
-from tests.integration.mqtt_parts import TOP, Broker, until
+from tests import box
+from tests.stack import NODE, STORE, Stack, until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.integration, pytest.mark.root, pytest.mark.timeout(120)]
+TARGET = f"{STORE}/{NODE}"
+PAGE = (Path(__file__).parents[2] / "docs/DEVICES.md").read_text()
 
 
-async def test_the_examples_for_device_builders_work(tmp_path: Path) -> None:
-    text = (TOP / "docs/DEVICES.md").read_text()
-    blocks = [
-        block for block in re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL) if "edgectl" not in block
-    ]
-    assert len(blocks) == 3
-    broker = Broker(tmp_path)
-    for tool in ("mosquitto_pub", "mosquitto_sub"):
-        (tmp_path / tool).write_text(f"-p {broker.port}\n")  # their own file of defaults: the port is not in the text
-    sink, stop = FakeSink(), asyncio.Event()
-    service = MqttService(MqttConfig(port=broker.port), tmp_path, sink, system_clock(), random.random)
-    shell = None
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[tuple[Stack, Path]]:
+    stack = Stack()
     try:
-        await broker.start()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(service.run(stop, lambda: None))
-            await until(lambda: service.connected, "the bridge to connect")
-            script = "set -e\n" + "\n".join(blocks) + "\nwait\n"
-            env = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path)}
-            shell = subprocess.Popen(["bash", "-c", script], env=env, start_new_session=True)
-            await until(lambda: len(service.devices()) == 3, "three devices")
-            assert all(device.online for device in service.devices())
-            told = await service.send_command(CommandOrder("local:uid=0", "locker-1", "open", b"3", 10.0))
-            assert told.payload == b"opened 3"
-            os.killpg(shell.pid, signal.SIGKILL)
-            shell.wait(20)
-            shell = None
-            await until(lambda: [e.kind for e in sink.events].count("device.offline") == 1, "the drone pad's last will")
-            stop.set()
+        gateway = box.open_gateway(stack)
+        stack.up()
+        box.start_gateway(stack)
+        until(lambda: stack.edgectl_json("node", "show", TARGET)["node"]["connected"], what="the session")
+        yield stack, box.commands(stack, gateway)
     finally:
-        if shell is not None:
-            os.killpg(shell.pid, signal.SIGKILL)
-            shell.wait(20)
-        broker.purge()
-    assert {"devices/fridge-1/temperature", "devices/fridge-1/door"} <= {m.topic for m in sink.messages}
+        if (part := stack.parts.get("gateway")) is not None:
+            part.stop()
+        stack.close()
+
+
+def test_the_examples_for_who_connects_devices_work(store: tuple[Stack, Path], tmp_path: Path) -> None:
+    stack, commands = store
+    for language, name in (("csv", "devices.csv"), ("python", "locker.py"), ("toml", "rules.toml")):
+        (text,) = blocks(language)
+        (tmp_path / name).write_text(text)
+    told = tmp_path / "told"
+    script = "set -eu\n" + "\n".join(blocks("sh"))
+    with told.open("wb") as out:
+        shell = subprocess.Popen(
+            ["bash", "-c", script], stdout=out, stderr=out, cwd=tmp_path, start_new_session=True,
+            env={**os.environ, "PATH": f"{commands}:{os.environ['PATH']}"},
+        )  # fmt: skip
+    try:
+        assert shell.wait(60) == 0, told.read_text()
+    finally:
+        os.killpg(shell.pid, signal.SIGKILL)  # locker.py runs on
+    said = told.read_text()
+    assert {"opened 3", "opened 4"} <= set(said.splitlines())
+    assert "forwarded: no" in said and "Not authorized" not in said and "refused" not in said
+    wanted = {"fridge-1/temperature", "gate-1/door/left", "scale-3/weight", "locker-1/cmd/open/ack"}
+    until(lambda: wanted <= topics(stack), what="all messages at central")
+    until(lambda: online(stack, "locker-1") is False, what="the last will of the killed locker")
+    certificates = [tmp_path / "certs/fridge-1.crt", tmp_path / "gate-1.next.crt"]
+    subprocess.run(["openssl", "verify", "-CAfile", tmp_path / "certs/ca.crt", *certificates], check=True)
+
+
+def topics(stack: Stack) -> set[str]:
+    messages = stack.edgectl_json("messages", TARGET)["messages"]
+    return {message["topic"].removeprefix("devices/") for message in messages}
+
+
+def online(stack: Stack, device: str) -> bool:
+    (found,) = stack.edgectl_json("devices", TARGET, "--device", device)["devices"]
+    return bool(found.get("online"))
