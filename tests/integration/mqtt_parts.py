@@ -32,8 +32,17 @@ async def until(done: Callable[[], bool], what: str, seconds: float = 30.0) -> N
         raise AssertionError(f"not within {seconds} s: {what}") from None
 
 
+def _shipped_bounds() -> str:
+    """What follows the listeners in systemd/mosquitto.conf: queues, sizes, saving."""
+    text = (TOP / "systemd/mosquitto.conf").read_text()
+    return text[text.index("max_queued_messages ") :]
+
+
 class Broker:
-    """mosquitto with persistence; `kill` and `start` as often as you like."""
+    """mosquitto as shipped but for who may do what: it is open to anybody (that is test_broker_real's, and others').
+
+    It keeps what it has; `end` and `start` it as often as you like.
+    """
 
     def __init__(self, directory: Path, settings: str = "") -> None:
         with socket.socket() as free:
@@ -48,7 +57,7 @@ class Broker:
             shutil.chown(data, "mosquitto")
         self._conf.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
-            f"persistence_location {data}/\nmax_queued_messages 0\n{settings}\n"
+            f"persistence_location {data}/\n{_shipped_bounds()}{settings}\n"
         )
         self._log = (directory / "mosquitto.log").open("ab")
         self._process: subprocess.Popen[bytes] | None = None
