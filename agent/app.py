@@ -15,7 +15,7 @@ from agent.api.methods import NodeFacts, Sources
 from agent.api.service import AgentApi
 from agent.clock import Clock, system_clock
 from agent.config.schema import Config
-from agent.errors import AwayError, StorageError
+from agent.errors import AwayError, ConfigError, StorageError
 from agent.identity import sealing, signing, tls
 from agent.identity import store as identity_store
 from agent.identity.refusals import forget_refusals, take_refusals
@@ -118,10 +118,11 @@ class App:
     async def run(self) -> None:
         # Before any service runs: a rule that keeps data in the store must stand before the first message comes.
         await self._wanted.restore()
+        await self._mqtt.read_rules()
         try:
             jobs: list[Service] = [self._jobs, self._images] if self._runs_jobs else []
             others: list[Service] = [self._mqtt, self._telemetry, self._link, self._api]
-            await serve([*jobs, *others], clock=self._clock, ready=self._ready)
+            await serve([*jobs, *others], clock=self._clock, ready=self._ready, reload=self._reload)
         finally:
             await self._spool.close()
 
@@ -141,6 +142,12 @@ class App:
             log.warning("start not recorded", extra={"reason": error})
         else:
             forget_refusals(self._state_dir)
+
+    async def _reload(self) -> None:
+        try:
+            await self._mqtt.read_rules()
+        except ConfigError as error:
+            log.error("rules file is wrong, no rules of the operator's hold", extra={"reason": error})  # noqa: TRY400
 
     async def _recover(self) -> None:
         try:

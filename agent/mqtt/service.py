@@ -18,6 +18,7 @@ from agent.mqtt.handled import Handled
 from agent.mqtt.registry.keeper import Keeper
 from agent.mqtt.registry.registry import Registry
 from agent.mqtt.registry.registry_file import RegistryFile
+from agent.mqtt.rules import operators_kept
 from agent.mqtt.rules.backlog import Backlog
 from agent.mqtt.rules.held import Held
 from agent.mqtt.rules.releaser import Releaser
@@ -44,6 +45,7 @@ class MqttService:
     ) -> None:
         """Raises StorageError, CorruptError, when what all passwords are derived from can't be read or made."""
         self._config = config
+        self._state_dir = state_dir
         self._clock = clock
         self._draw = draw
         self._registry = Registry(config.max_devices)
@@ -84,6 +86,12 @@ class MqttService:
     def devices(self, query: DeviceQuery) -> DevicePage:
         """Those that were heard of or are registered."""
         return self._registry.page(query, self._clock.wall_nano())
+
+    async def read_rules(self) -> None:
+        """The operator's file, before `run` and after each change. Raises ConfigError if it was never right."""
+        if self._config.enabled:
+            kept = self._state_dir / "rules.kept.toml"
+            self._rules.set_operator(await asyncio.to_thread(operators_kept.current, self._config.rules_file, kept))
 
     def apply_rules(self, rules: tuple[DeviceRule, ...]) -> None:
         """All of them from the next message on; RefusedError BAD_REQUEST when one can't be, and the old ones stay."""

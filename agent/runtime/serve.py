@@ -21,19 +21,24 @@ async def serve(
     *,
     clock: Clock,
     ready: Callable[[], Awaitable[None]] | None = None,
+    reload: Callable[[], Awaitable[None]] | None = None,
     grace_seconds: float = 8.0,
     notifier: Notifier | None = None,
 ) -> None:
     """Run until SIGTERM or SIGINT, then let the services end within `grace_seconds`; the late are named and cancelled.
 
-    systemd hears READY=1 once `ready` has returned. A service that fails, or returns unasked, cancels the others and
-    leaves here as an ExceptionGroup: the process must then end with a non-zero code, and systemd starts it anew.
+    systemd hears READY=1 once `ready` has returned. At SIGHUP `reload` is awaited; it raises nothing.
+
+    A service that fails, or returns unasked, cancels the others and leaves here as an ExceptionGroup: the process must
+    then end with a non-zero code, and systemd starts it anew.
     """
     notifier = Notifier.from_environ(os.environ) if notifier is None else notifier
     heartbeats = Heartbeats(clock, [service.name for service in services])
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    asked = asyncio.Event()
     for number in _SIGNALS:
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, asked.set)
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_guard(each, stop, heartbeats), name=each.name) for each in services]
@@ -41,6 +46,7 @@ async def serve(
             beside = [
                 group.create_task(watchdog, name="watchdog"),
                 group.create_task(_announce(ready, notifier), name="ready"),
+                group.create_task(_reloads(asked, reload, notifier, clock), name="reload"),
             ]
             await stop.wait()
             await _drain(tasks, notifier, grace_seconds)
@@ -48,7 +54,7 @@ async def serve(
                 task.cancel()
     finally:
         notifier.stopping("stopped")
-        for number in _SIGNALS:
+        for number in (*_SIGNALS, signal.SIGHUP):
             loop.remove_signal_handler(number)
 
 
@@ -71,6 +77,20 @@ async def _announce(ready: Callable[[], Awaitable[None]] | None, notifier: Notif
         await ready()
     notifier.ready("running")
     _log.info("ready")
+
+
+async def _reloads(
+    asked: asyncio.Event, reload: Callable[[], Awaitable[None]] | None, notifier: Notifier, clock: Clock
+) -> None:
+    """Until cancelled."""
+    while True:
+        await asked.wait()
+        asked.clear()
+        if reload is not None:
+            notifier.reloading(clock.boottime_nano() // 1000)
+            await reload()
+            notifier.ready("running")
+            _log.info("reloaded")
 
 
 async def _drain(tasks: Sequence[asyncio.Task[None]], notifier: Notifier, grace_seconds: float) -> None:

@@ -15,7 +15,7 @@ def current(path: Path, kept: Path) -> tuple[DeviceRule, ...]:
     """What `path` says. If that is wrong, it is complained of, and what it said before holds: its copy in `kept`.
 
     So a mistake lets nothing out that a rule kept in, also over a restart. Blocks. Raises ConfigError when the file is
-    wrong and was never right, OSError when the copy can't be written.
+    wrong and was never right.
     """
     try:
         text = read(path)
@@ -26,6 +26,9 @@ def current(path: Path, kept: Path) -> tuple[DeviceRule, ...]:
         for line in str(why).splitlines():
             log.error("rules file is wrong, the old rules stay", extra={"reason": line})  # noqa: TRY400  no traceback
         return parse(read(kept), str(kept))
-    if not kept.exists() or read(kept) != text:
-        write_atomic(kept, text.encode())
+    try:
+        if not kept.exists() or read(kept) != text:
+            write_atomic(kept, text.encode())
+    except OSError as why:  # a full disk: they hold all the same, until a restart meets a file that is wrong
+        log.warning("rules can't be kept beside the spool", extra={"file": kept, "reason": why})
     return rules

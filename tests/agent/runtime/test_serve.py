@@ -48,6 +48,34 @@ async def terminate() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+async def test_a_hangup_reloads_and_says_so(systemd: socket.socket) -> None:
+    reloaded = asyncio.Event()
+
+    async def reload() -> None:
+        reloaded.set()
+
+    async def body(stop: asyncio.Event) -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+        await reloaded.wait()
+        await asyncio.sleep(0)
+        await terminate()
+        await stop.wait()
+
+    await serve([Part("one", body)], clock=CLOCK, reload=reload, notifier=Notifier(systemd.getsockname()))
+    said = heard(systemd)
+    assert said[said.index("RELOADING=1") + 1] == "READY=1"
+
+
+async def test_a_hangup_without_anything_to_reload_ends_nothing() -> None:
+    async def body(stop: asyncio.Event) -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.sleep(0)
+        await terminate()
+        await stop.wait()
+
+    await serve([Part("one", body)], clock=CLOCK)
+
+
 @pytest.fixture
 def systemd(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
