@@ -45,13 +45,6 @@ def build_town(ssh: Any) -> None:
         ssh.run_check(START_TOWN)
 
 
-def password(ssh: Any, device: str) -> str:
-    """A new one, good at once; the device is registered if it isn't yet."""
-    told, complaints, code = ssh.run(f"edge-agent device add {device} --password")
-    assert (complaints, code) == ([], 0), complaints
-    return next(str(line.split()[1]) for line in told if line.startswith("password:"))
-
-
 def login(device: str, password: str) -> str:
     """Options of mosquitto_pub and mosquitto_sub on the board, for a device that has no more than a password."""
     return f"-V 5 -q 1 -h localhost -p 8884 --cafile /var/lib/edge-broker/ca.crt -u {device} -P {password}"
@@ -61,17 +54,14 @@ START_TOWN = "systemd-run --quiet --unit=town --service-type=notify python3 /roo
 
 
 class Device:
-    """device.py on the board; `acknowledged` is what the broker took, with the host's monotonic time it was heard.
+    """device.py on the board; `acknowledged` is what the broker took, with the host's monotonic time it was heard."""
 
-    It is registered with a password, which a device of the same name from before loses.
-    """
-
-    def __init__(self, ssh: Any, name: str, channel: str, per_second: float) -> None:
+    def __init__(self, ssh: Any, name: str, password: str, channel: str, per_second: float) -> None:
         self.name = name
         self.acknowledged: dict[int, float] = {}
         ssh.put(str(_DEVICE), "/root/device.py")
         remote = f"exec /opt/store-edge-agent/current/bin/python /root/device.py {name}"
-        remote += f" {password(ssh, name)} {channel} {per_second}"
+        remote += f" {password} {channel} {per_second}"
         service = ssh.networkservice
         self._process = subprocess.Popen(
             [*("ssh", "-x", *ssh.ssh_prefix, "-p", str(service.port), "-l", service.username), service.address, remote],

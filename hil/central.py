@@ -63,6 +63,12 @@ class Central:
         file.write_text(document)
         self._edgectl("apply", str(file), "--node", node)
 
+    def password(self, node: str, device: str, *words: str) -> str:
+        """A new one for a device of `node`, which is registered with `words` (as "--zone", "roof") if it isn't yet."""
+        told = self.ask("device", "add", node, device, "--password", *words)
+        assert told["in_force"], told
+        return str(told["password"])
+
     def connected(self, node: str) -> bool:
         return any(f"{n['ref']['store']}/{n['ref']['node']}" == node and n["connected"] for n in self.nodes())
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hil.board import login, password, until
+from hil.board import login, until
 from hil.central import Central
 from hil.qmp import Qmp
 from hil.suite.conftest import NODE
@@ -19,7 +19,8 @@ def payloads(central: Central, topic: str) -> list[str]:
 
 def test_what_a_device_publishes_arrives_once(enrolled: Any, central: Central) -> None:
     topic = "devices/fridge-1/temperature"
-    enrolled.run_check(f"mosquitto_pub {login('fridge-1', password(enrolled, 'fridge-1'))} -t {topic} -m 4.2")
+    fridge = login("fridge-1", central.password(NODE, "fridge-1"))
+    enrolled.run_check(f"mosquitto_pub {fridge} -t {topic} -m 4.2")
     until(lambda: payloads(central, topic) == ["4.2"], "the message at central")
 
 
@@ -35,7 +36,10 @@ def test_a_certificate_is_good_for_its_own_device_until_it_is_revoked(enrolled: 
     until(lambda: payloads(central, topic) == ["shut"], "the message at central")
 
     central.ask("device", "revoke", NODE, "lock-1")
-    enrolled.run(f"timeout 20 mosquitto_pub {lock} -t {topic} -m stolen")
+    until(lambda: enrolled.run("systemctl is-active --quiet lock")[2] != 0, "the revoked device to be thrown out", 30)
+    reloads = "journalctl -q --since=-1min -u edge-broker-reload -o cat"
+    until(lambda: any("Finished" in line for line in enrolled.run_check(reloads)), "the broker to know", 30)
+    assert enrolled.run(f"timeout 20 mosquitto_pub {lock} -t {topic} -m stolen")[2] != 0
     assert payloads(central, topic) == ["shut"]
     assert "99" not in payloads(central, "devices/fridge-1/temperature")
 
@@ -44,7 +48,7 @@ def test_a_certificate_is_good_for_its_own_device_until_it_is_revoked(enrolled: 
 def test_a_pulled_cable_loses_nothing(board: Any, enrolled: Any, central: Central, qmp: Qmp) -> None:
     topic = "devices/door-1/opened"
     counts = "for i in $(seq 20); do echo $i; sleep 0.5; done"
-    publish = f"{counts} | mosquitto_pub {login('door-1', password(enrolled, 'door-1'))} -l -t {topic}"
+    publish = f"{counts} | mosquitto_pub {login('door-1', central.password(NODE, 'door-1'))} -l -t {topic}"
     board.target.deactivate(enrolled)  # its connection goes through the same cable
     try:
         qmp.command("set_link", name="net0", up=False)

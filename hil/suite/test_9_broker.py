@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hil.board import Device, password, status, until
+from hil.board import Device, status, until
 from hil.central import Central
 from hil.suite.conftest import NODE
 from hil.suite.test_4_jobs import on_site
@@ -47,6 +47,7 @@ cpu_milli = 100
 memory = "32MiB"
 restart = { mode = "never" }
 """
+ZONES = {"shelf-1": "shelves", "shelf-2": "shelves", "till-1": "checkout", "scale-1": "checkout"}
 POST = """
 import base64, ssl, sys, urllib.error, urllib.request
 request = urllib.request.Request("https://localhost:8443/devices/scale-1/grams", b"250", method="POST")
@@ -60,11 +61,19 @@ except urllib.error.HTTPError as refused:
 
 
 @pytest.fixture(scope="module")
-def applied(board: Any, central: Central) -> None:
-    for shelf in ("shelf-1", "shelf-2"):
-        board.ssh.run_check(f"edge-agent device add {shelf} --zone shelves")
-    board.ssh.run_check("edge-agent device add till-1 --zone checkout")
-    central.apply(NODE, TOP + JOBS)
+def kept() -> dict[str, str]:
+    return {}
+
+
+@pytest.fixture
+def passwords(enrolled: Any, central: Central, kept: dict[str, str]) -> dict[str, str]:  # noqa: ARG001
+    """Of devices that are registered by the first who asks; the jobs, which are granted some of them, are applied."""
+    if not kept:
+        until(lambda: central.connected(NODE), "the node to be connected")
+        for device, zone in ZONES.items():
+            kept[device] = central.password(NODE, device, "--zone", zone)
+        central.apply(NODE, TOP + JOBS)
+    return kept
 
 
 def said(central: Central, job: str) -> list[str]:
@@ -72,7 +81,7 @@ def said(central: Central, job: str) -> list[str]:
 
 
 @pytest.fixture
-def watcher(enrolled: Any, applied: None, central: Central) -> dict[str, Any]:  # noqa: ARG001
+def watcher(enrolled: Any, passwords: dict[str, str], central: Central) -> dict[str, Any]:  # noqa: ARG001
     """Running, and through with what it is to be refused."""
     until(lambda: central.job(NODE, "watcher").get("state") == "JOB_STATE_RUNNING", "the watcher to run", 180)
     until(lambda: "noted" in said(central, "watcher"), "the watcher to have tried", 120)
@@ -83,9 +92,10 @@ def test_a_job_sees_what_it_was_granted_and_nothing_else(
     enrolled: Any,
     watcher: dict[str, Any],  # noqa: ARG001
     central: Central,
+    passwords: dict[str, str],
 ) -> None:
-    shelf = Device(enrolled, "shelf-1", "weight", 1.0)
-    till = Device(enrolled, "till-1", "money", 1.0)
+    shelf = Device(enrolled, "shelf-1", passwords["shelf-1"], "weight", 1.0)
+    till = Device(enrolled, "till-1", passwords["till-1"], "money", 1.0)
     try:
         until(lambda: any(line.startswith("devices/") for line in said(central, "watcher")), "a message of the shelf")
         until(lambda: len(till.acknowledged) > 3, "messages of the till")
@@ -103,9 +113,9 @@ def test_a_job_sees_what_it_was_granted_and_nothing_else(
 
 @pytest.mark.expects("mosquitto.service")
 def test_a_killed_broker_comes_back_and_nothing_is_missing(
-    enrolled: Any, watcher: dict[str, Any], central: Central, times: dict[str, float]
+    enrolled: Any, watcher: dict[str, Any], central: Central, passwords: dict[str, str], times: dict[str, float]
 ) -> None:
-    devices = [Device(enrolled, name, "weight", 2.0) for name in ("shelf-2", "cart-9")]
+    devices = [Device(enrolled, name, passwords[name], "weight", 2.0) for name in ("shelf-2", "scale-1")]
     try:
         until(lambda: all(len(device.acknowledged) > 10 for device in devices), "messages of each")
         pid = enrolled.run_check("systemctl show -P MainPID mosquitto")
@@ -136,14 +146,15 @@ def test_a_killed_broker_comes_back_and_nothing_is_missing(
     assert {what: count for what, count in arrived().items() if what in sent and count > 1} == {}
 
 
-def test_a_device_that_speaks_only_https_is_let_in_by_its_password(enrolled: Any, central: Central) -> None:
-    known = password(enrolled, "scale-1")
+def test_a_device_that_speaks_only_https_is_let_in_by_its_password(
+    enrolled: Any, central: Central, passwords: dict[str, str]
+) -> None:
     section, key = r"/^\[gateway\]/,/^\[jobs\]/", 's/^#listen = .*/listen = "0.0.0.0:8443"/'
     enrolled.run_check(f"sed -i '{section} {key}' /etc/edge-agent/agent.toml")
     enrolled.run_check("edge-agent config check /etc/edge-agent/agent.toml")
     enrolled.run_check("systemctl enable --now edge-gateway", timeout=120)
     until(lambda: bool(enrolled.run_check("ss -Hltn sport = :8443")), "the door to be open")
-    assert enrolled.run_check(f"python3 -c '{POST}' {known}") == ["204"]
+    assert enrolled.run_check(f"python3 -c '{POST}' {passwords['scale-1']}") == ["204"]
     assert enrolled.run_check(f"python3 -c '{POST}' wrong") == ["401"]
     until(lambda: payloads(central, "devices/scale-1/grams") == ["250"], "the message at central")
     fields = status(enrolled, "edge-gateway")
