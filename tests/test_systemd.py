@@ -167,7 +167,8 @@ def test_the_directories_of_the_broker_are_what_its_configuration_and_the_agents
     }  # fmt: skip
     assert made["/run/edge-broker"] == ["0750", "root", "mosquitto"]
     assert made["/run/edge-broker/state"] == ["0700", "mosquitto", "mosquitto"]
-    assert directives("edge-broker-reload.path")["PathChanged"] == [f"{Config().mqtt.broker_dir}/reload"]
+    for word in ("reload", "restart"):
+        assert directives(f"edge-broker-{word}.path")["PathChanged"] == [f"{Config().mqtt.broker_dir}/{word}"]
     assert directives("edge-agent.service")["ReadWritePaths"] == [f"-{Config().mqtt.broker_dir}"]
 
 

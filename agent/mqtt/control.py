@@ -30,6 +30,7 @@ _MAX_PACKET_BYTES = 4 << 20
 # Beyond, what comes is dropped: answers come over the bulk connection too, and a command must be asked for again.
 _MAX_QUEUED = 2000
 _KEEPALIVE_SECONDS = 30
+_REFUSALS = frozenset({134, 135})  # MQTT 5, 3.2.2.2: bad user name or password, not authorized
 # Else a command that follows an acknowledgement waits 40 ms for the kernel (Nagle, and the other end's delayed ACK).
 _SOCKET_OPTIONS = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 _BACKOFF_BASE_SECONDS = 0.2
@@ -63,6 +64,8 @@ class Control:
         self._filters: list[tuple[str, tuple[str, ...], Callable[[Delivery], None]]] = []
         self._client: aiomqtt.Client | None = None
         self._publishing: set[asyncio.Timeout] = set()
+        self.refused = False
+        """Whether the broker answered the last attempt that it doesn't know us."""
         self.on_connected: list[Callable[[], Awaitable[None]]] = []
         """Each is awaited after every (re)connection, one after the other; cancelled when the connection is lost."""
 
@@ -126,6 +129,7 @@ class Control:
             try:
                 await self._connect()
             except AwayError as why:
+                self.refused = _is_refusal(why.__cause__)
                 if self._clock.seconds() - began > _STEADY_SECONDS:
                     attempt = 0
                 log.log(logging.WARNING if attempt == 0 else logging.DEBUG, "no control connection to the broker",
@@ -144,6 +148,7 @@ class Control:
             async with client:
                 await self._subscribe_all(client)
                 self._client = client
+                self.refused = False
                 log.info("control connection to the broker")
                 await self._live(client)
         except aiomqtt.MqttError as why:
@@ -214,6 +219,10 @@ class Control:
         )
         client.pending_calls_threshold = 1000  # it only warns
         return client
+
+
+def _is_refusal(why: BaseException | None) -> bool:
+    return isinstance(why, aiomqtt.MqttCodeError) and isinstance(why.rc, ReasonCode) and why.rc.value in _REFUSALS
 
 
 def _delivery(message: aiomqtt.Message) -> Delivery:

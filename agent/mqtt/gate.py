@@ -16,6 +16,7 @@ from agent.mqtt.access.accounts_file import AccountsFile
 from agent.mqtt.access.ca import DeviceCa
 from agent.mqtt.access.dynsec import RESPONSES, Dynsec
 from agent.mqtt.access.identities import Identities
+from agent.mqtt.access.lockout import Lockout
 from agent.mqtt.access.renewal import FILTER, Renewals
 from agent.mqtt.access.secret import password
 from agent.mqtt.control import Control
@@ -43,7 +44,9 @@ class Gate:
         """`secret` is what all passwords are derived from."""
         self._secret = secret
         self._record, self._clock = record, clock
+        self._broker_dir = broker_dir
         self._dynsec: Dynsec | None = None
+        self._lockout: Lockout | None = None
         self._lists: Lists | None = None
         self._renewals: Renewals | None = None
         self.accounts = Accounts(AccountsFile(state_dir / "accounts.db", clock.wall_nano), self._changed)
@@ -68,6 +71,7 @@ class Gate:
         control.subscribe(RESPONSES, dynsec.receive)
         control.on_connected.append(dynsec.connected)
         self._dynsec = dynsec
+        self._lockout = Lockout(self._broker_dir, lambda: control.refused, self._clock)
         self._lists = Lists(partial(control.publish, retain=True), self._listed)
         control.subscribe(lists.FILTER, self._lists.receive)
         control.on_connected.append(self._lists.connected)
@@ -90,6 +94,8 @@ class Gate:
         async with asyncio.TaskGroup() as group:
             if self._dynsec is not None:
                 group.create_task(self._dynsec.run(), name="mqtt-access")
+            if self._lockout is not None:
+                group.create_task(self._lockout.run(), name="mqtt-lockout")
             if self._renewals is not None:
                 group.create_task(self._renewals.run(), name="mqtt-renewals")
             if self._lists is not None:

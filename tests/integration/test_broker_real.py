@@ -18,7 +18,7 @@ import pytest
 from agent.clock import system_clock
 from agent.config.schema import MqttConfig
 from agent.model import Credential, DeviceProtocol
-from agent.mqtt.access import seed
+from agent.mqtt.access import lockout, seed
 from agent.mqtt.access.accounts import Account
 from agent.mqtt.access.policy import Access
 from agent.mqtt.access.secret import load_or_make
@@ -297,6 +297,19 @@ async def test_what_is_changed_by_hand_goes_back(shop: Shop, words: tuple[str, .
     assert shop.files.state.stat().st_mtime_ns != written
     # It took the agent's name and so its connection, which looks at everything when it is back.
     await until(lambda: state(shop) == before, "the broker to be as before")
+
+
+async def test_a_broker_that_does_not_know_the_agent_any_more_is_to_start_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lockout, "_PATIENCE_SECONDS", 0.5)
+    wanted, word = state(shop), shop.files.dir / "restart"
+    by_hand(shop, "deleteClient", CONTROL)
+    await until(word.exists, "word to start the broker again")
+    shop.end()
+    await shop.start()
+    await until(lambda: shop.control.connected and state(shop) == wanted, "the broker to be as before")
+    assert not shop.control.refused
 
 
 async def test_a_broker_that_starts_with_an_old_state_is_brought_up_to_date(shop: Shop) -> None:

@@ -69,7 +69,7 @@ class Access:
 
     def sources(self) -> dict[str, object]:
         """By user: as long as it is equal, the user is."""
-        found: dict[str, object] = dict.fromkeys((CONTROL, AGENT, STORE))
+        found: dict[str, object] = {CONTROL: None, AGENT: None, STORE: None}
         found.update(self.jobs)
         found.update((account.id, account) for account in self.accounts.values() if _has_one(account))
         return found
