@@ -12,7 +12,7 @@ import pytest
 from tests import box
 from tests.stack import NODE, STORE, Stack, until
 
-pytestmark = [pytest.mark.integration, pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.root, pytest.mark.timeout(180)]
 TARGET = f"{STORE}/{NODE}"
 PAGE = (Path(__file__).parents[2] / "docs/DEVICES.md").read_text()
 
@@ -49,11 +49,11 @@ def test_the_examples_for_who_connects_devices_work(store: tuple[Stack, Path], t
             env={**os.environ, "PATH": f"{commands}:{os.environ['PATH']}"},
         )  # fmt: skip
     try:
-        assert shell.wait(60) == 0, told.read_text()
+        assert shell.wait(120) == 0, told.read_text()
     finally:
         os.killpg(shell.pid, signal.SIGKILL)  # locker.py runs on
     said = told.read_text()
-    assert {"opened 3", "opened 4"} <= set(said.splitlines())
+    assert "opened 3\n" in said and "opened 4  (" in said
     assert "forwarded: no" in said and "Not authorized" not in said and "refused" not in said
     wanted = {"fridge-1/temperature", "gate-1/door/left", "scale-3/weight", "locker-1/cmd/open/ack"}
     until(lambda: wanted <= topics(stack), what="all messages at central")
