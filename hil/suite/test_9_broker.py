@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hil.board import Device, status, until
+from hil.board import Device, login, status, until
 from hil.central import Central
 from hil.suite.conftest import NODE
 from hil.suite.test_4_jobs import on_site
@@ -48,6 +48,16 @@ memory = "32MiB"
 restart = { mode = "never" }
 """
 ZONES = {"shelf-1": "shelves", "shelf-2": "shelves", "till-1": "checkout", "scale-1": "checkout"}
+RULE = """
+[[rule]]
+filter = "devices/till-1/float"
+residency = "store"
+"""
+CONTROL_PASSWORD = """
+from pathlib import Path
+from agent.mqtt.access import secret
+print(secret.password(secret.load_or_make(Path("/var/lib/edge-agent")), "agent", "edge-agent-control", 0))
+"""
 POST = """
 import base64, ssl, sys, urllib.error, urllib.request
 request = urllib.request.Request("https://localhost:8443/devices/scale-1/grams", b"250", method="POST")
@@ -144,6 +154,43 @@ def test_a_killed_broker_comes_back_and_nothing_is_missing(
 
     until(lambda: sent <= set(arrived()), "all that was acknowledged")
     assert {what: count for what, count in arrived().items() if what in sent and count > 1} == {}
+
+
+def test_the_operators_rules_hold_after_a_reload(enrolled: Any, central: Central, passwords: dict[str, str]) -> None:
+    pid = enrolled.run_check("systemctl show -P MainPID edge-agent")
+    enrolled.run_check(
+        f"echo '{RULE}' >/etc/edge-agent/rules.toml && edge-agent rules check /etc/edge-agent/rules.toml"
+    )
+    enrolled.run_check("systemctl reload edge-agent")
+    reloaded = "journalctl -q --since=-2min -u edge-agent -o cat"
+    until(lambda: "reloaded" in enrolled.run_check(reloaded), "the rules to be read")
+    till = login("till-1", passwords["till-1"])
+    enrolled.run_check(f"mosquitto_pub {till} -t devices/till-1/float -m 4711-euro")
+    enrolled.run_check(f"mosquitto_pub {till} -t devices/till-1/money -m after")
+    until(lambda: "after" in payloads(central, "devices/till-1/money"), "the message after it at central")
+    assert payloads(central, "devices/till-1/float") == []
+    assert enrolled.run("grep -l 4711-euro /var/lib/edge-agent/*")[0] == []
+    assert enrolled.run_check("systemctl show -P MainPID edge-agent") == pid
+
+
+def test_a_broker_that_no_longer_knows_the_agent_is_started_again(enrolled: Any, central: Central) -> None:
+    word = enrolled.run_check(f"/opt/store-edge-agent/current/bin/python -I -c '{CONTROL_PASSWORD}'")[0]
+    remove = f"mosquitto_ctrl -u edge-agent-control -P {word} dynsec deleteClient edge-agent-control"
+    before = enrolled.run_check("systemctl show -P MainPID mosquitto")
+
+    def started_again() -> bool:
+        if enrolled.run_check("systemctl show -P MainPID mosquitto") not in (before, ["0"]):
+            return True
+        enrolled.run(f"timeout 5 {remove}")  # both are called the same: the agent's own connection may throw it out
+        return False
+
+    until(started_again, "the broker to start from what the agent knows", 120)
+    until(lambda: central.connected(NODE), "the agent to be connected")
+
+    def known() -> bool:
+        return bool(central.ask("device", "add", NODE, "till-1", "--zone", "checkout")["in_force"])
+
+    until(known, "the agent to be the broker's administrator")
 
 
 def test_a_device_that_speaks_only_https_is_let_in_by_its_password(
