@@ -51,6 +51,9 @@ class Supervised:
         self._thread = threading.Thread(target=self._watch, name=f"supervise-{self.name}", daemon=True)
         self._thread.start()
 
+    def there(self) -> bool:
+        return self.stack.parts[self.name].alive()  # of the newest process of that name
+
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.stack.parts[self.name].pid, 9)
@@ -62,7 +65,7 @@ class Supervised:
 
     def _watch(self) -> None:
         while not self.ended.wait(0.02):
-            if not self.stack.parts[self.name].alive():
+            if not self.there():
                 with contextlib.suppress(StackError, subprocess.SubprocessError):  # killed while it started: again
                     self.start()
 
@@ -129,7 +132,7 @@ def kill_at_random(world: World, seconds: float, kills: int) -> None:
     for moment in sorted(world.chance.uniform(0, seconds) for _ in range(kills)):
         time.sleep(max(0.0, began + moment - time.monotonic()))
         victim = world.supervised[world.chance.choice(VICTIMS)]
-        until(world.stack.parts[victim.name].alive, what=f"{victim.name} to be there to be killed")
+        until(victim.there, what=f"{victim.name} to be there to be killed")
         victim.kill()
     time.sleep(max(0.0, began + seconds - time.monotonic()))
 
