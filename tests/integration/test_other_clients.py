@@ -360,8 +360,8 @@ def test_paho_in_c_is_heard_once_and_refused_what_is_not_its_own(shop: Shop, way
         done = paho_c(shop, device, f"devices/{device}/q", said, "-q", qos, "-i", "aio-tls", *words)
         assert done.returncode == 0, done
     # With QoS 1 and MQTT 5 it waits for ever for the word of a broker that has refused.
-    for words in (("-q", "2", "-V", "311"), ("-q", "0", "-V", "5")):
-        paho_c(shop, device, "devices/aio-tls/q", "taken over", *words)
+    for refused in (("-q", "2", "-V", "311"), ("-q", "0", "-V", "5")):
+        paho_c(shop, device, "devices/aio-tls/q", "taken over", *refused)
     found = {each["payload"]: each["user_properties"] for each in shop.of(device, "q")}
     assert {text: [(one["key"], one["value"]) for one in said] for text, said in found.items()} == {
         "311 1": [],
