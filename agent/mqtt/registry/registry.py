@@ -86,7 +86,7 @@ class Registry:
                 self._strangers.pop(name, None)
                 self._guard(name)
         for name in before.keys() - self._accounts.keys():
-            self._watch.drop(name)
+            self._guard(name)
             if name in self._devices:
                 self._strangers[name] = None
         self._names = None
@@ -216,10 +216,10 @@ class Registry:
         )
 
     def _guard(self, name: str) -> None:
-        """Look at it when it could be silent for too long."""
-        device = self._devices.get(name)
-        account = self._accounts[name]
-        if device is not None and device.silent and not account.silent_after_seconds:
+        """Look at it when it could be silent for too long; without an account that bounds it, it can't be."""
+        device, account = self._devices.get(name), self._accounts.get(name)
+        bounded = account is not None and account.silent_after_seconds
+        if device is not None and device.silent and not bounded:
             device.silent = False
             self._changed[name] = None
         due = self._due(name)

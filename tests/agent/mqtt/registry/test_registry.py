@@ -4,6 +4,7 @@ import pytest
 
 from agent.model import Credential, Event
 from agent.mqtt.access.accounts import Account
+from agent.mqtt.registry.device import Kept
 from agent.mqtt.registry.registry import Registry
 from agent.mqtt.topics import parse
 from agent.mqtt.wire.delivery import Delivery
@@ -338,3 +339,18 @@ def test_a_page_of_a_zone_a_class_or_one_device():
     assert ids(registry, device="x") == ["x"]
     assert ids(registry, device="nobody") == []
     assert registry.get("nobody") is None
+
+
+def test_a_silent_device_whose_account_is_gone_is_silent_no_more_and_may_speak():
+    registry = listening(Account("d", silent_after_seconds=10))
+    assert ("device.silent", "d") in check_until(registry, 30)
+    registry.follow(())
+    assert ids(registry, silent=True) == []
+    assert [event.kind for event in say(registry, "devices/d/temp")] == ["device.online"]
+
+
+def test_a_device_that_was_silent_when_the_accounts_were_lost_may_speak():
+    registry = Registry()
+    registry.restore([Kept("d", True, 1, 1, 1, 1, "devices/d/temp", silent=True)])
+    assert [event.kind for event in say(registry, "devices/d/temp")] == ["device.heard"]
+    assert ids(registry, silent=True) == []
