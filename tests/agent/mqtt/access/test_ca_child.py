@@ -179,6 +179,19 @@ def test_requests_that_are_refused_name_the_device(box: Box) -> None:
             assert why in str(refusal.value)
 
 
+@pytest.mark.parametrize("at", ["version", "name"])
+def test_a_request_that_the_library_itself_stumbles_over_is_refused_all_the_same(box: Box, at: str) -> None:
+    good = wish(ec.generate_private_key(ec.SECP256R1()), name="gate", digest=hashes.SHA256())
+    der = base64.b64decode(good["csr"])
+    bad = {
+        "version": der.replace(b"\x02\x01\x00", b"\x02\x01\x03", 1),  # InvalidVersion is no ValueError
+        "name": der.replace(b"\x0c\x04gate", b"\x03\x04\x00abc", 1),  # a BIT STRING: TypeError
+    }[at]
+    assert bad != der
+    with pytest.raises(ValueError, match="gate: not a certificate request"):
+        box.ask("check", wishes=[{**good, "csr": base64.b64encode(bad).decode()}])
+
+
 def test_the_crl_lists_what_is_revoked_and_no_more(box: Box) -> None:
     box.ensure()
     box.ask("crl", revoked=["ab", "1f"])
