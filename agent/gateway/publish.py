@@ -20,7 +20,7 @@ _BAD_CREDENTIALS = {0x86, 0x87}
 _NO_SUBSCRIBER = 0x10
 _NOT_AUTHORIZED = 0x87
 _properties: Callable[[int], Properties] = Properties  # its constructor has no annotations
-_BUSY = Answer(503, "the store's broker can't take it now", retry_seconds=5)
+BUSY = Answer(503, "the store's broker can't take it now", retry_seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def deliver(broker: Broker, post: Post, stop: threading.Event) -> Answer:
         client.disconnect()
         client.loop(0.01)
     except OSError:
-        return _BUSY
+        return BUSY
     return _answer(exchange.connected, exchange.acknowledged)
 
 
@@ -92,5 +92,5 @@ def _answer(connected: int | None, acknowledged: int | None) -> Answer:
         return Answer(403, "this device may not publish there")
     # Taken, but for nobody: the agent's session isn't there yet, and nothing would keep the message.
     if acknowledged is None or acknowledged == _NO_SUBSCRIBER or acknowledged >= 0x80:
-        return _BUSY
+        return BUSY
     return Answer(204, "")

@@ -14,13 +14,14 @@ from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import cast
+from weakref import WeakValueDictionary
 
 import h11
 
 from agent.clock import Clock
 from agent.gateway.failures import Failures
 from agent.gateway.post import MAX_BODY_BYTES, Answer, Post, read
-from agent.gateway.publish import Broker, deliver
+from agent.gateway.publish import BUSY, Broker, deliver
 from agent.runtime.service import pause
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ _MAX_OF_ONE_ADDRESS = 32
 _MAX_HEADER_BYTES = 16 * 1024
 _REQUEST_SECONDS = 15.0  # from its first byte to its last; also how long a connection may idle
 _AT_ONCE = 8  # publishing: each has a thread and a connection to the broker for some milliseconds
-_RELOAD_SECONDS = 60.0
+_TURN_SECONDS = 10.0  # a device's posts are published one after the other
 _BEAT_SECONDS = 5.0
 
 
@@ -43,7 +44,7 @@ class _BadError(Exception):
 
 
 class HttpService:
-    """`run` per agent.runtime.service. `broker_dir` holds server.crt and server.key, looked at once a minute."""
+    """`run` per agent.runtime.service. `broker_dir` holds server.crt and server.key, read again when they change."""
 
     name = "http"
 
@@ -54,27 +55,34 @@ class HttpService:
         self._threads = ThreadPoolExecutor(_AT_ONCE, "publish")
         self._stop = threading.Event()
         self._open = Counter[str]()
+        # Of each device that posts now. At the broker its name is its client id: a second connection ends the first.
+        self._turns = WeakValueDictionary[str, asyncio.Lock]()
         self.port = 0
 
     async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.minimum_version = ssl.TLSVersion.TLSv1_2
+        seen = self._changed()
         tls.load_cert_chain(self._certificate, self._key)
         server = await asyncio.start_server(
             self._connected, *self._listen, ssl=tls, ssl_handshake_timeout=_REQUEST_SECONDS, limit=_MAX_HEADER_BYTES
         )
         self.port = server.sockets[0].getsockname()[1]
         log.info("listening", extra={"address": self._listen[0], "port": self.port})
-        loaded = self._clock.seconds()
         async with server:
             while not stop.is_set():
                 beat()
                 await pause(stop, _BEAT_SECONDS)
-                if self._clock.seconds() - loaded >= _RELOAD_SECONDS:
-                    loaded = self._clock.seconds()
+                if seen != (seen := self._changed()):
                     self._reload(tls)
             self._stop.set()
         self._threads.shutdown()
+
+    def _changed(self) -> tuple[float, ...]:
+        """When the certificate and its key were written; empty while one of them is away."""
+        with suppress(OSError):
+            return tuple(file.stat().st_mtime for file in (self._certificate, self._key))
+        return ()
 
     def _reload(self, tls: ssl.SSLContext) -> None:
         try:
@@ -125,12 +133,24 @@ class HttpService:
         post = read(request.method, request.target, list(request.headers), body)
         if not isinstance(post, Post):
             return post
-        loop = asyncio.get_running_loop()
-        answer = await loop.run_in_executor(self._threads, deliver, self._broker, post, self._stop)
+        answer = await self._publish(post)
         if answer.status == HTTPStatus.UNAUTHORIZED:
             self._failures.failed(host, self._clock.seconds())
             log.warning("device refused", extra={"device": post.device[:64], "address": host})
         return answer
+
+    async def _publish(self, post: Post) -> Answer:
+        turn = self._turns.setdefault(post.device, asyncio.Lock())
+        try:
+            async with asyncio.timeout(_TURN_SECONDS):
+                await turn.acquire()
+        except TimeoutError:
+            return BUSY
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, deliver, self._broker, post, self._stop)
+        finally:
+            turn.release()
 
 
 async def _request(
