@@ -11,6 +11,9 @@ from hil import journal
 
 _DEVICE = Path(__file__).parent / "device.py"
 _TOWN = Path(__file__).parent / "town.py"
+COMMAND_SECONDS = (
+    120.0  # for edge-agent on the board: eight seconds under emulation, and many times that on a busy host
+)
 
 
 def until(done: Callable[[], bool], what: str, seconds: float = 90.0) -> float:

@@ -12,6 +12,7 @@ import pytest
 
 from hil import board as on_board
 from hil import journal, release
+from hil.board import COMMAND_SECONDS
 from hil.central import Central
 from hil.image import cache
 from hil.qmp import Qmp
@@ -80,9 +81,10 @@ def board(
     def enrol(ssh: Any) -> None:
         # A store waits up to a minute between two tries to reach central; the suite doesn't.
         ssh.run_check("sed -i 's/^#backoff_max_seconds = .*/backoff_max_seconds = 5.0/' /etc/edge-agent/agent.toml")
-        ssh.run_check("edge-agent config check /etc/edge-agent/agent.toml")
+        ssh.run_check("edge-agent config check /etc/edge-agent/agent.toml", timeout=COMMAND_SECONDS)
         ssh.run_check(
-            f"edge-agent enrol --central {central.address}:{central.enrol_port} --token {central.token(NODE)}"
+            f"edge-agent enrol --central {central.address}:{central.enrol_port} --token {central.token(NODE)}",
+            timeout=COMMAND_SECONDS,
         )
         started = time.monotonic()
         ssh.run_check("systemctl start edge-agent", timeout=180)

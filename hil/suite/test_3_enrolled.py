@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hil.board import status, until
+from hil.board import COMMAND_SECONDS, status, until
 from hil.central import Central
 from hil.suite.conftest import NODE
 
@@ -41,7 +41,7 @@ def test_the_launcher_runs_and_holds_no_internet_socket(enrolled: Any) -> None:
 
 
 def test_the_launcher_finds_all_that_jobs_can_have_here(enrolled: Any) -> None:
-    said = "\n".join(enrolled.run_check("edge-agent status"))
+    said = "\n".join(enrolled.run_check("edge-agent status", timeout=COMMAND_SECONDS))
     assert {"apparmor=True", "idmap=True", "network=True", "cgroup=v2", "runtime=crun"} <= set(
         re.findall(r"\w+=\w+", said)
     )

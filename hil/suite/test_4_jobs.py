@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hil.board import until
+from hil.board import COMMAND_SECONDS, until
 from hil.central import Central
 from hil.suite.conftest import NODE
 
@@ -42,7 +42,7 @@ def applied(central: Central, board: Any) -> None:  # noqa: ARG001
 
 def on_site(ssh: Any, name: str) -> dict[str, Any]:
     """A job as a technician sees it."""
-    jobs = json.loads("\n".join(ssh.run_check("edge-agent jobs --json")))["jobs"]
+    jobs = json.loads("\n".join(ssh.run_check("edge-agent jobs --json", timeout=COMMAND_SECONDS)))["jobs"]
     return next(job for job in jobs if job["id"] == name)
 
 

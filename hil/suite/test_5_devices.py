@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hil.board import login, until
+from hil.board import COMMAND_SECONDS, login, until
 from hil.central import Central
 from hil.qmp import Qmp
 from hil.suite.conftest import NODE
@@ -26,7 +26,7 @@ def test_what_a_device_publishes_arrives_once(enrolled: Any, central: Central) -
 
 def test_a_certificate_is_good_for_its_own_device_until_it_is_revoked(enrolled: Any, central: Central) -> None:
     topic = "devices/lock-1/bolt"
-    enrolled.run_check(f"edge-agent device add lock-1 --key --out {CERTIFICATES}", timeout=60)
+    enrolled.run_check(f"edge-agent device add lock-1 --key --out {CERTIFICATES}", timeout=COMMAND_SECONDS)
     files = f"--cert {CERTIFICATES}/lock-1.crt --key {CERTIFICATES}/lock-1.key --cafile {CERTIFICATES}/ca.crt"
     lock = f"-V 5 -q 1 -h localhost -p 8883 {files}"
     enrolled.run_check(f"systemd-run --quiet --unit=lock mosquitto_sub {lock} -t devices/lock-1/cmd/open")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hil.board import Device, login, until
+from hil.board import COMMAND_SECONDS, Device, login, until
 from hil.central import Central
 from hil.suite.conftest import NODE
 from hil.suite.test_4_jobs import DESIRED
@@ -78,7 +78,7 @@ def test_the_spool_goes_on_in_the_same_epoch_and_dropped_nothing(enrolled: Any, 
     assert central.ask("messages", NODE)["gaps"] == []
 
     def spool() -> dict[str, Any]:
-        return dict(json.loads("\n".join(enrolled.run_check("edge-agent spool --json"))))
+        return dict(json.loads("\n".join(enrolled.run_check("edge-agent spool --json", timeout=COMMAND_SECONDS))))
 
     assert {message["spool_epoch"] for message in messages} == {spool()["epoch"]}
     assert [entry for entry in spool()["classes"] if entry.get("dropped")] == []

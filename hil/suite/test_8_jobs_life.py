@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hil.board import START_TOWN, until
+from hil.board import COMMAND_SECONDS, START_TOWN, until
 from hil.central import Central
 from hil.qmp import Qmp
 from hil.suite.conftest import NODE
@@ -297,7 +297,7 @@ def test_nothing_is_left_of_jobs_that_were_withdrawn(
 
 def listed(ssh: Any) -> list[Any]:
     """On the board: central goes on telling how withdrawn jobs ended."""
-    return list(json.loads("\n".join(ssh.run_check("edge-agent jobs --json"))).get("jobs", []))
+    return list(json.loads("\n".join(ssh.run_check("edge-agent jobs --json", timeout=COMMAND_SECONDS))).get("jobs", []))
 
 
 def left(ssh: Any) -> dict[str, list[str]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hil.board import Device, login, status, until
+from hil.board import COMMAND_SECONDS, Device, login, status, until
 from hil.central import Central
 from hil.suite.conftest import NODE
 from hil.suite.test_4_jobs import on_site
@@ -198,7 +198,7 @@ def test_a_device_that_speaks_only_https_is_let_in_by_its_password(
 ) -> None:
     section, key = r"/^\[gateway\]/,/^\[jobs\]/", 's/^#listen = .*/listen = "0.0.0.0:8443"/'
     enrolled.run_check(f"sed -i '{section} {key}' /etc/edge-agent/agent.toml")
-    enrolled.run_check("edge-agent config check /etc/edge-agent/agent.toml")
+    enrolled.run_check("edge-agent config check /etc/edge-agent/agent.toml", timeout=COMMAND_SECONDS)
     enrolled.run_check("systemctl enable --now edge-gateway", timeout=120)
     until(lambda: bool(enrolled.run_check("ss -Hltn sport = :8443")), "the door to be open")
     assert enrolled.run_check(f"python3 -c '{POST}' {passwords['scale-1']}") == ["204"]
