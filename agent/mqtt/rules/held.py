@@ -53,7 +53,7 @@ class Held:
         """What an earlier run left is due. Called before the first message comes. Raises StorageError."""
         if self._path.exists():
             self._backlog.topics.update(await self._call(HeldFile.topics))
-            await self._look()
+            self._look()
 
     async def put(self, messages: Sequence[tuple[DeviceMessage, Hold]]) -> None:
         """Durable on return. Raises StorageError when they can't be: then none of them is kept.
@@ -69,7 +69,7 @@ class Held:
         gone = await self._call(lambda file: file.put(messages, stamp))
         for topic, count in gone.items():
             self._backlog.settle(topic, count)
-        await self._look()
+        self._look()
 
     def hurry(self) -> None:
         """Everything that is held is due now: the rules have changed, or it is too much."""
@@ -83,7 +83,7 @@ class Held:
             return []
         everything = self._hurry
         rows = await self._call(lambda file: file.take(now_seconds, _BATCH_MESSAGES, everything=everything))
-        if not rows:
+        if not rows and everything:
             self._hurry = False
         return rows
 
@@ -92,7 +92,7 @@ class Held:
         gone = await self._call(lambda file: file.forget(ids))
         for topic, count in gone.items():
             self._backlog.settle(topic, count)
-        await self._look()
+        self._look()
 
     async def close(self) -> None:
         """When nothing is put any more. May be called again."""
@@ -102,10 +102,11 @@ class Held:
             self._thread.shutdown(wait=False)
         self._file, self._thread = None, None
 
-    async def _look(self) -> None:
-        self.next_due_seconds = await self._call(HeldFile.next_due)
-        if self._file is not None and self._file.size_bytes > self._limit_bytes:
-            self._hurry = True
+    def _look(self) -> None:
+        if self._file is not None:
+            self.next_due_seconds = self._file.next_due_seconds
+            if self._file.size_bytes > self._limit_bytes:
+                self._hurry = True
         self.changed.set()
 
     async def _call(self, work: Callable[[HeldFile], T]) -> T:

@@ -47,15 +47,15 @@ class HeldFile:
         self._db = db
         self._epoch: str = db.execute("SELECT epoch FROM meta").fetchone()[0]
         self.size_bytes: int = db.execute("SELECT coalesce(sum(size_bytes), 0) FROM held").fetchone()[0]
+        self.next_due_seconds = self._first_due()
+        """When the first is due; None when there is none."""
 
     def topics(self) -> Counter[str]:
         """How many messages of each topic there are."""
-        return Counter(dict(self._db.execute("SELECT topic, count(*) FROM held GROUP BY topic")))
-
-    def next_due(self) -> float | None:
-        """When the first is due; None when there is none."""
-        found: float | None = self._db.execute("SELECT min(due_seconds) FROM held").fetchone()[0]
-        return found
+        try:
+            return Counter(dict(self._db.execute("SELECT topic, count(*) FROM held GROUP BY topic")))
+        except sqlite3.Error as why:
+            raise StorageError(f"held messages: {why}") from why
 
     def put(self, messages: Sequence[tuple[DeviceMessage, Hold]], stamp: Stamp) -> Counter[str]:
         """All of them, or none; `stamp` is when they came.
@@ -84,9 +84,11 @@ class HeldFile:
                         " VALUES (?, ?, ?, ?, ?, ?)",
                         (due, hold.latest, size, message.topic, head, message.payload),
                     )
+                first = self._first_due()
         except sqlite3.Error as why:
             raise StorageError(f"held messages: {why}") from why
         self.size_bytes += added - freed
+        self.next_due_seconds = first
         return gone
 
     def take(self, now_seconds: float, most: int, *, everything: bool) -> list[Row]:
@@ -111,13 +113,19 @@ class HeldFile:
                     ).fetchall():
                         gone[topic] += 1
                         freed += size
+                first = self._first_due()
         except sqlite3.Error as why:
             raise StorageError(f"held messages: {why}") from why
         self.size_bytes -= freed
+        self.next_due_seconds = first
         return gone
 
     def close(self) -> None:
         self._db.close()
+
+    def _first_due(self) -> float | None:
+        found: float | None = self._db.execute("SELECT min(due_seconds) FROM held").fetchone()[0]
+        return found
 
 
 def open_held(path: Path, epoch: str) -> HeldFile:

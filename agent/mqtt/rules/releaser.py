@@ -33,6 +33,7 @@ class Releaser:
         self._record = record
         self._clock = clock
         self._draw = draw
+        self._recorded: list[int] = []  # and not forgotten yet
 
     async def run(self) -> None:
         """Until cancelled. What is held then stays so."""
@@ -53,15 +54,25 @@ class Releaser:
             await self._wait()
 
     async def release(self) -> bool:
-        """One batch of what is due; False when nothing was. Raises StorageError: then it is held as before."""
+        """One batch of what is due; False when nothing was. Raises StorageError: then it is held as before.
+
+        What is recorded and could only not be forgotten is not recorded again.
+        """
+        await self._forget_recorded()
         rows = await self._held.due(self._clock.seconds())
         if not rows:
             return False
         leaving = [left for _, message in rows if (left := self._rules.still(message)) is not None]
         if leaving:
             await self._record(leaving)
-        await self._held.forget([row for row, _ in rows])
+        self._recorded = [row for row, _ in rows]
+        await self._forget_recorded()
         return True
+
+    async def _forget_recorded(self) -> None:
+        if self._recorded:
+            await self._held.forget(self._recorded)
+            self._recorded = []
 
     async def _wait(self) -> None:
         """Until something is due, or may be."""

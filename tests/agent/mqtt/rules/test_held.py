@@ -1,5 +1,6 @@
 """Held messages as the loop sees them."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -110,3 +111,13 @@ async def test_a_file_that_makes_no_sense_is_set_aside(make, tmp_path):
     await held.restore()
     await put(held, backlog, (message("a"), Hold(0.0)))
     assert (tmp_path / "held.corrupt").exists() and len(await held.due(0.0)) == 1
+
+
+async def test_a_hurry_while_somebody_looks_is_not_lost(make):
+    held, backlog = make()
+    await put(held, backlog, (message("a"), Hold(1e9)))
+    looking = asyncio.create_task(held.due(0.0))
+    await asyncio.sleep(0)
+    held.hurry()
+    assert await looking == []
+    assert len(await held.due(0.0)) == 1

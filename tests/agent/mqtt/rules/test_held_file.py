@@ -49,7 +49,7 @@ def test_one_without_a_key_gets_one_that_stays_the_same_and_never_returns(tmp_pa
 def test_only_what_is_due_is_taken_oldest_first(tmp_path: Path) -> None:
     held = open_held(tmp_path / "held.db", "e")
     held.put([(message("a"), Hold(9.0)), (message("b"), Hold(5.0)), (message("c"), Hold(4.0))], STAMP)
-    assert held.next_due() == 4.0
+    assert held.next_due_seconds == 4.0
     assert taken(held, 5.0) == [("b", b"x"), ("c", b"x")]
     assert taken(held, 0.0, everything=True) == [("a", b"x"), ("b", b"x"), ("c", b"x")]
 
@@ -90,7 +90,7 @@ def test_what_an_earlier_run_held_is_due_at_once_and_replaced_by_nothing(tmp_pat
     held.put([(message("a", b"1"), Hold(1e9, latest=True))], STAMP)
     held.close()
     held = open_held(tmp_path / "held.db", "e")
-    assert held.next_due() == 0.0 and held.size_bytes > 0
+    assert held.next_due_seconds == 0.0 and held.size_bytes > 0
     assert held.put([(message("a", b"2"), Hold(5.0, latest=True))], STAMP) == {}
     assert taken(held, 0.0) == [("a", b"1")]
 
@@ -100,7 +100,7 @@ def test_the_size_is_that_of_what_is_there(tmp_path: Path) -> None:
     held.put([(message("a", bytes(1000)), Hold(0.0))], STAMP)
     assert 1000 < held.size_bytes < 2000
     assert held.forget([1]) == {"a": 1}
-    assert held.size_bytes == 0 and held.next_due() is None
+    assert held.size_bytes == 0 and held.next_due_seconds is None
 
 
 def test_a_refused_write_keeps_nothing(tmp_path: Path) -> None:

@@ -138,6 +138,23 @@ async def test_a_full_spool_keeps_them_held_and_they_go_when_there_is_room(store
         await running
 
 
+async def test_what_is_recorded_and_cant_be_forgotten_is_recorded_once(store):
+    await store.comes("devices/d/batch", "1")
+    store.now = 160.0
+    forget = store.held.forget
+
+    async def full(ids: Sequence[int]) -> None:
+        raise StorageError("full")
+
+    store.held.forget = full
+    for _ in range(3):
+        with pytest.raises(StorageError):
+            await store.releaser.release()
+    store.held.forget = forget
+    assert await store.release() == []
+    assert [each.payload for each in store.recorded] == [b"1"] and await store.held.due(1e9) == []
+
+
 async def test_it_sleeps_until_something_is_due_and_wakes_for_what_comes(store):
     running = asyncio.create_task(store.releaser.run())
     store.rules.set_central([DeviceRule("devices/#", batch_seconds=1)])
