@@ -1,13 +1,14 @@
 """The MQTT service: the broker's connection, the bridge, the registry and the commands, together."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agent.clock import Clock
 from agent.config.schema import MqttConfig
-from agent.errors import RefusedError
+from agent.errors import RefusedError, StorageError
 from agent.model import Sink
 from agent.mqtt.access.secret import load_or_make
 from agent.mqtt.bridge import Bridge
@@ -28,6 +29,8 @@ from agent.mqtt.views import Views
 from agent.orders import CommandAnswer, CommandOrder, CommandView, DeviceOrder, DevicePage, DeviceQuery, IssuedDevices
 from agent.runtime.service import pause
 from agent.spec import DeviceRule
+
+log = logging.getLogger(__name__)
 
 _BEAT_SECONDS = 5.0
 
@@ -131,8 +134,11 @@ class MqttService:
                 await pause(stop, _BEAT_SECONDS)
             return
         await self._keeper.restore()
-        await self._gate.open()
-        await self._held.restore()
+        while not await self._opened():
+            if stop.is_set():
+                return
+            beat()
+            await pause(stop, _BEAT_SECONDS)
         try:
             async with asyncio.TaskGroup() as group:
                 gate = group.create_task(self._gate.run(), name="mqtt-gate")
@@ -147,6 +153,21 @@ class MqttService:
             await self._held.close()
             await self._keeper.close()
             await self._gate.close()
+
+    async def _opened(self) -> bool:
+        """Without accounts nobody could be let in, without what is held its order would be lost: both are waited for.
+
+        Meanwhile the broker keeps what devices send.
+        """
+        try:
+            await self._gate.open()
+            await self._held.restore()
+        except StorageError as why:
+            log.warning("devices can't be served yet", extra={"reason": why})
+            await self._held.close()
+            await self._gate.close()
+            return False
+        return True
 
     def _needs_broker(self) -> None:
         if not self._config.enabled:

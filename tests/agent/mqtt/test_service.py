@@ -50,6 +50,22 @@ async def test_a_broker_that_is_away_is_a_state_and_not_an_end(tmp_path, closed_
     assert caplog.text.count("broker is away") == 1
 
 
+@pytest.mark.parametrize("file", ["held.db", "accounts.db"])
+async def test_a_disk_that_refuses_at_the_start_is_waited_for(tmp_path, closed_port, caplog, monkeypatch, file):
+    monkeypatch.setattr("agent.mqtt.service._BEAT_SECONDS", 0.01)
+    (tmp_path / file).mkdir()  # no database can be opened there
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(service(tmp_path, port=closed_port).run(stop, lambda: None))
+        while caplog.text.count("devices can't be served yet") < 2:
+            await asyncio.sleep(0.01)
+        assert "broker is away" not in caplog.text
+        (tmp_path / file).rmdir()
+        while "broker is away" not in caplog.text:
+            await asyncio.sleep(0.01)
+        stop.set()
+
+
 async def test_without_a_broker_no_device_gets_an_identity(tmp_path):
     mqtt = service(tmp_path, enabled=False)
     for asked in (mqtt.put_devices([DeviceOrder("d")], False), mqtt.revoke_device("d", False)):
