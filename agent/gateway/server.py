@@ -30,6 +30,7 @@ _MAX_CONNECTIONS = 256
 _MAX_OF_ONE_ADDRESS = 32
 _MAX_HEADER_BYTES = 16 * 1024
 _REQUEST_SECONDS = 15.0  # from its first byte to its last; also how long a connection may idle
+_GOODBYE_SECONDS = 1.0  # for the other side of TLS to say so too; the end of the process waits for it
 _AT_ONCE = 8  # publishing: each has a thread and a connection to the broker for some milliseconds
 _TURN_SECONDS = 10.0  # a device's posts are published one after the other
 _BEAT_SECONDS = 5.0
@@ -65,7 +66,12 @@ class HttpService:
         seen = self._changed()
         tls.load_cert_chain(self._certificate, self._key)
         server = await asyncio.start_server(
-            self._connected, *self._listen, ssl=tls, ssl_handshake_timeout=_REQUEST_SECONDS, limit=_MAX_HEADER_BYTES
+            self._connected,
+            *self._listen,
+            ssl=tls,
+            ssl_handshake_timeout=_REQUEST_SECONDS,
+            ssl_shutdown_timeout=_GOODBYE_SECONDS,
+            limit=_MAX_HEADER_BYTES,
         )
         self.port = server.sockets[0].getsockname()[1]
         log.info("listening", extra={"address": self._listen[0], "port": self.port})

@@ -74,7 +74,7 @@ def door() -> Iterator[Door]:
         try:
             yield made
         finally:
-            assert made.part.stop() == 0
+            made.part.stop()
 
 
 def test_what_is_posted_is_at_central_once_for_each_key(door: Door) -> None:
@@ -131,6 +131,14 @@ def test_it_is_nobody_with_one_group_and_no_way_to_the_agents_files(door: Door) 
     assert {facts[name][0] for name in facts if name.startswith("Cap")} == {"0" * 16}
     opened = {str(each.readlink()) for each in Path(f"/proc/{door.part.pid}/fd").iterdir()}
     assert not [path for path in opened if path.startswith(str(door.stack.state_dir))]
+
+
+def test_it_ends_at_once_though_a_device_holds_its_connection(door: Door) -> None:
+    client = door.connect()
+    client.request("POST", "/nowhere")
+    assert client.getresponse().read()
+    assert door.part.stop(5) == 0
+    client.close()
 
 
 def shown(door: Door) -> bytes:
