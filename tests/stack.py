@@ -285,7 +285,7 @@ mqtt_dir = "{self.broker.jobs_dir}"
 
     def close(self) -> None:
         """End everything that was started, and leave no process, cgroup, mount or file behind."""
-        for name in ("agent", "launcher", "mosquitto", "central"):
+        for name in ("gateway", "agent", "launcher", "mosquitto", "central"):
             if (part := self.parts.get(name)) is not None and part.alive():
                 with contextlib.suppress(StackError):
                     part.stop()

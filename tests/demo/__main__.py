@@ -8,18 +8,29 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
+from tests import box
 from tests.demo.lan import PORT, lan
 from tests.demo.show import Show
 from tests.demo.story import TARGET, Report, Story
 from tests.netns import STORE_LAN
-from tests.stack import BIN, Stack, StackError
+from tests.stack import Stack, StackError
 
 # As a drone in the yard would: the flight desk's signature under "hello".
+_COUNTS = ("sent", "received", "lost", "duplicates", "out_of_order_topics")
 _ASK = f'import urllib.request as u; print(u.urlopen("http://{STORE_LAN}:{PORT}/hello").read().hex())'
 
 
 def _tables(show: Show, report: Report) -> None:
-    show.table("What devices sent and what central holds", tuple(report.devices), [tuple(report.devices.values())])
+    devices, camera = report.devices, report.camera
+    show.table(
+        "What devices sent and what central holds",
+        ("", "sent", "at central", "lost", "twice", "topics out of order"),
+        [
+            (f"{devices['devices']} devices", *(devices[word] for word in _COUNTS)),
+            ("the camera, kept in", camera["pictures"], camera["at_central"], "", "", ""),
+        ],
+    )
+    show.table("Who may do what with devices", ("who", "answer"), list(report.access.items()))
     show.table(
         "Jobs",
         ("job", "state", "reason", "exit", "last line"),
@@ -27,11 +38,6 @@ def _tables(show: Show, report: Report) -> None:
             (name, j["state"], j.get("reason") or "-", j.get("exit_code", "-"), j.get("last_line", "-"))
             for name, j in report.jobs.items()
         ],
-    )
-    show.table(
-        "What happened to the flight desk's update",
-        ("generation", "state", "reason", "message"),
-        [(report.rollback["generation"], "failed", report.rollback["reason"], report.rollback["message"])],
     )
     show.table(
         "Usage",
@@ -50,7 +56,8 @@ def _tables(show: Show, report: Report) -> None:
             for u in report.usage
         ],
     )
-    show.table("Telemetry at central", ("series", "points"), [(report.telemetry["series"], report.telemetry["points"])])
+    series, points = report.telemetry["series"], report.telemetry["points"]
+    show.console.print(f"And at central: {points} points of {series} series of the hardware's health.")
 
 
 def _logs(stack: Stack, show: Show) -> None:
@@ -59,19 +66,18 @@ def _logs(stack: Stack, show: Show) -> None:
         show.console.print(part.tail(15), markup=False, soft_wrap=True)
 
 
-def _keep(stack: Stack, show: Show) -> None:
-    edgectl = f"{BIN}/edgectl --dir {stack.dir}/central"
-    agent = f"{BIN}/edge-agent --config {stack.config}"
-    show.console.print("\nStill running. Try, in another terminal:")
+def _keep(stack: Stack, show: Show, gateway: int) -> None:
+    box.start_gateway(stack)
+    show.console.print("\nStill running. In another terminal, as root:")
+    show.console.print(f"  export PATH={box.commands(stack, gateway)}:$PATH", soft_wrap=True)
+    show.console.print("Then all examples of docs/DEVICES.md run as they stand, and:")
     for line in (
-        f"{edgectl} nodes", f"{edgectl} jobs {TARGET}", f"{edgectl} logs {TARGET} cache -f",
-        f"{edgectl} events {TARGET} --job flight-desk", f"{edgectl} images {TARGET}",
-        f"{edgectl} usage {TARGET} --verify",
-        f"{edgectl} telemetry {TARGET} --name system.cpu.utilization", f"{edgectl} audit",
-        f"{agent} status", f"{agent} jobs", f"{agent} spool", f"{agent} doctor",
+        "edgectl nodes", f"edgectl devices {TARGET}", f"edgectl jobs {TARGET}", f"edgectl logs {TARGET} parcel-desk -f",
+        f"edgectl events {TARGET} --job flight-desk", f"edgectl images {TARGET}", f"edgectl usage {TARGET} --verify",
+        f"edgectl telemetry {TARGET} --name system.cpu.utilization", "edgectl audit",
+        "edge-agent status", "edge-agent devices", "edge-agent jobs", "edge-agent spool", "edge-agent doctor",
         f"nsenter --net={stack.run_dir}/yard python3 -c '{_ASK}'",
-        f"{agent} device add fridge-99 --password",
-        f"mosquitto_pub -p {stack.mqtt_port} -q 1 -u fridge-99 -P PASSWORD -t devices/fridge-99/temperature -m 4.2",
+        f"edgectl apply {stack.dir}/office/store.toml --node {TARGET}",
     ):  # fmt: skip
         show.console.print(f"  {line}", soft_wrap=True)
     show.console.print("Ctrl-C ends it and cleans up.")
@@ -107,7 +113,7 @@ def main() -> int:
             _logs(stack, show)
         show.console.print("demo: ok" if report.ok else "demo: FAILED")
         if args.keep and report.ok:
-            _keep(stack, show)
+            _keep(stack, show, story.gateway)
     except KeyboardInterrupt:
         show.console.print("interrupted; cleaning up")
         return 0 if report is not None and report.ok else 130

@@ -1,5 +1,6 @@
 """What the demo shows: steps as they happen, and below them a table that lives."""
 
+import sys
 import time
 from types import TracebackType
 
@@ -12,7 +13,8 @@ class Show:
     """`step` prints a line that stays; `fact` changes a cell of the table below."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False)
+        # Where there is no terminal, tables need not be as narrow as the narrowest.
+        self.console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
         self._began = time.monotonic()
         self._facts: dict[str, str] = {}
         self._live = Live(get_renderable=self._table, console=self.console, refresh_per_second=4, transient=True)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests import box
 from tests.demo import evidence, menu
-from tests.demo.devices import FLEET, Fleet
+from tests.demo.devices import CAMERA, FLEET, Fleet, listed
 from tests.demo.lan import PORT, Lan
 from tests.demo.show import Show
 from tests.stack import NODE, STORE, Stack, StackError, until
@@ -20,7 +21,6 @@ TARGET = f"{STORE}/{NODE}"
 RATE = 4.0
 # Job -> state at the end, exit code, last line of its log.
 EXPECTED = {
-    "hello": ("finished", 0, "done"),
     "invoice": ("failed", 3, "no such customer"),
     "probe": ("finished", 0, "== end"),
     "route-plan": ("finished", 0, "route cost 500500"),
@@ -28,7 +28,8 @@ EXPECTED = {
     "menu": ("finished", 0, menu.LAST_LINE),
 }
 # Job -> generation and run that are there at the end; the desk's second run is the one after the failed update.
-SERVICES = {"cache": (1, 1), "landing-guide": (1, 1), "flight-desk": (1, 2)}
+SERVICES = {"landing-guide": (1, 1), "parcel-desk": (1, 1), "flight-desk": (1, 2)}
+OPENED, HELD, TAKEN = "open: open 12: done", "open: another tenant commands", "open: the store commands"
 
 
 @dataclass
@@ -38,6 +39,8 @@ class Report:
     ok: bool = False
     failures: list[str] = field(default_factory=list)
     devices: dict[str, int] = field(default_factory=dict)
+    camera: dict[str, Any] = field(default_factory=dict)
+    access: dict[str, str] = field(default_factory=dict)
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     service: dict[str, Any] = field(default_factory=dict)
     usage: list[dict[str, Any]] = field(default_factory=list)
@@ -59,7 +62,9 @@ class Report:
 class Story:
     def __init__(self, stack: Stack, lan: Lan, show: Show) -> None:
         self.stack, self.lan, self.show, self.report = stack, lan, show, Report()
-        self.fleet = Fleet(stack.mqtt_port, RATE)
+        self._picture = secrets.token_hex(24)  # what the camera sees: nobody outside may
+        self.fleet = Fleet(RATE, self._picture)
+        self.gateway = box.open_gateway(stack)
         self.office = stack.dir / "office"  # the operator's: what is applied, and the secret in it
         self._key = secrets.token_bytes(32)
         self._over = threading.Event()
@@ -71,6 +76,7 @@ class Story:
         watcher.start()
         try:
             self._open()
+            self._devices()
             self._work()
             self._update()
             self._trouble()
@@ -102,27 +108,46 @@ class Story:
             "launcher": {"inet_sockets": evidence.inet_sockets(launcher.pid)},
         }
 
-    def _work(self) -> None:
+    def _devices(self) -> None:
         until(self._sealing_key, what="the agent to connect")
         self.office.mkdir(mode=0o700)
+        file, handed = self.office / "devices.csv", self.office / "handed"
+        file.write_text(listed())
+        self.stack.edgectl("device", "import", "--file", str(file), "--out", str(handed), TARGET)
+        kinds = Counter(model.credential for model in FLEET.values())
+        self.show.step(
+            f"{len(FLEET)} devices registered from central: {kinds['key']} get certificates of the store's own CA,"
+            f" {kinds['password']} passwords"
+        )
+        self.fleet.connect(handed, self.stack.broker.ports)
+        self.report.access["fridge-02 speaks as fridge-01"] = self.fleet.devices["fridge-02"].say(
+            "devices/fridge-01/temperature"
+        )
+        self.show.step(f"fridge-02 speaks as fridge-01: {self.report.access['fridge-02 speaks as fridge-01']}")
+
+    def _work(self) -> None:
         digest = self.stack.edgectl("image", "push", TARGET, str(menu.archive(self.office / "menu.tar"))).strip()
         self.show.step(f"an OCI image is pushed to the store, made of this machine's shell: {digest[:19]}…")
         self.report.image = {"digest": digest}
         (self.office / "drone.key").write_bytes(self._key)
         text = Path(__file__).with_name("store.toml").read_text().replace("sha256:MENU", digest)
+        text, _, self._courier = text.partition("# courier: applied later\n")
         self._apply(text)
-        self.show.step("two tenants and nine jobs applied at central; a secret of one is sealed for the store alone")
-        self.fleet.start(self.stack.devices(FLEET))
-        self.show.step(f"{len(self.fleet.devices)} devices publish {RATE:g} messages a second each, QoS 1")
+        self.show.step("three tenants, eight jobs and a rule applied at central: a camera's pictures stay in the store")
         until(lambda: all(job in self._states() for job in EXPECTED), what="the jobs to reach the store", seconds=40)
+        self.fleet.start()  # now that the rule is there
+        self.show.step(f"the devices publish {RATE:g} messages a second each, over TLS, QoS 1")
+        until(lambda: OPENED in self._log("parcel-desk"), what="the parcel desk to open a locker", seconds=60)
+        self._account_grants()
         until(self._batches_done, what="the batch jobs to end", seconds=60)
-        self.show.step("batch jobs ended: " + ", ".join(f"{j} {self._states()[j]['state']}" for j in EXPECTED))
+        states = self._states()
+        self.show.step("batch jobs ended: " + ", ".join(f"{job} {states[job]['state']}" for job in EXPECTED))
         answer = self.stack.edgectl_json("device", "send", TARGET, "fridge-07", "set-point", "3.5")
         self.report.command = {"answer": answer}
-        self.show.step("command set-point 3.5 sent to fridge-07, which is warming; its answer came back")
+        self.show.step("central sends set-point 3.5 to fridge-07, which is warming; its answer came back")
 
     def _update(self) -> None:
-        """The desk's next generation listens where nobody looks for it."""
+        """The desk's next generation listens where nobody looks for it. Meanwhile three want one locker."""
         step, report = self.show.step, self.report
         until(lambda: self._desk()["health"] == "HEALTH_HEALTHY", what="the flight desk to be healthy")
         report.published = {"answers": self.lan.answers(self._key), "another_port": self.lan.reaches(8080)}
@@ -130,34 +155,52 @@ class Story:
         good = (self.office / "store.toml").read_text()
         head, desk = good.split('id = "flight-desk"')
         broken = desk.replace("generation = 1", "generation = 2", 1).replace('"0.0.0.0", 8080', '"0.0.0.0", 9999')
-        self._apply(f'{head}id = "flight-desk"{broken}')
-        self._pass(2)
+        self._apply(f'{head}id = "flight-desk"{broken}{self._courier}')
+        self._contend()
         until(lambda: self._rolled_back() is not None, what="the update to be rolled back")
         until(lambda: self._desk()["health"] == "HEALTH_HEALTHY", what="the flight desk to be healthy again")
         report.rollback = {**(self._rolled_back() or {}), "answers_again": self.lan.answers(self._key)}
         step(f"[bold]a bad update of it is rolled back[/bold]: {report.rollback['message']}")
+
+    def _contend(self) -> None:
+        """The parcel desk commands locker-1 each second; a courier of another tenant wants it, then the store does."""
+        access = self.report.access
+        until(lambda: "open: " in self._log("courier"), what="the courier to be answered", seconds=60)
+        access["courier (skylane-drones) opens locker-1"] = self._log("courier").strip().removeprefix("open: ")
+        self.stack.edgectl("device", "send", TARGET, "locker-1", "open", "3")
+        access["the store opens locker-1"] = "open 3: done"
+        until(lambda: TAKEN in self._log("parcel-desk"), what="the parcel desk to be told")
+        lines = [line for line in self._log("parcel-desk").splitlines() if line.startswith(TAKEN)]
+        access["parcel-desk, after the store"] = lines[0].removeprefix("open: ")
+        self.show.step(
+            "locker-1 has one master at a time: another tenant's courier is refused, the store takes it over"
+        )
 
     def _trouble(self) -> None:
         stack, step = self.stack, self.show.step
         before = {name: self._local_jobs()[name]["pid"] for name in SERVICES}
         stack.wire.cut()
         step("[bold]the link to central is cut[/bold]; devices and jobs go on, records wait in the spool")
-        self._pass(4)
-        stack.parts["agent"].kill()
-        step("[bold]the agent is killed[/bold] (SIGKILL); mosquitto keeps what devices send, jobs run on")
+        self._pass(2)
+        stack.parts["mosquitto"].kill()
+        stack.start_broker()
+        step("[bold]the broker is killed[/bold] (SIGKILL) and back, with who may do what from the agent's accounts")
         self._pass(3)
+        stack.parts["agent"].kill()
+        step("[bold]the agent is killed[/bold] (SIGKILL); the broker keeps what devices send, jobs run on")
+        self._pass(2)
         self.report.published["answers_without_agent"] = self.lan.answers(self._key)
         stack.start_agent()
         after = {name: self._local_jobs()[name]["pid"] for name in SERVICES}
-        step(f"the agent is back, without central; it found its jobs: {after}")
-        self._pass(2)
+        step(f"the agent is back, without central; it found its {len(after)} jobs, their processes as they were")
+        self._pass(1)
         stack.wire.mend()
         step("the link is whole again; the spool drains")
         self.report.service = {"pid_before": before, "pid_after": after}
         self.report.expect(before == after and all(before.values()), f"services kept their pids: {before} -> {after}")
 
     def _settle(self) -> None:
-        self._pass(3)
+        self._pass(2)
         self.fleet.stop()
         until(self.fleet.settled, what="the broker to acknowledge every message")
         self.fleet.disconnect()
@@ -166,6 +209,8 @@ class Story:
 
     def _account(self) -> None:
         self._account_devices()
+        self._account_camera()
+        self._account_access()
         self._account_jobs()
         self._account_desk()
         self._account_bill()
@@ -174,7 +219,7 @@ class Story:
     # --- accounts ------------------------------------------------------------------------------
 
     def _account_devices(self) -> None:
-        sent = self.fleet.acknowledged
+        sent = self.fleet.acknowledged(name for name in FLEET if name != CAMERA)
         arrived: Counter[tuple[str, int]] = Counter()
         order: dict[str, list[int]] = {}
         for message in self.stack.edgectl_json("messages", TARGET)["messages"]:
@@ -185,7 +230,7 @@ class Story:
         lost, duplicates = sent - set(arrived), sum(arrived.values()) - len(arrived)
         unordered = sum(numbers != sorted(numbers) for numbers in order.values())
         self.report.devices = {
-            "devices": len(self.fleet.devices),
+            "devices": len(self.fleet.devices) - 1,
             "sent": len(sent),
             "received": len(arrived),
             "lost": len(lost),
@@ -196,6 +241,46 @@ class Story:
         self.report.expect(len(arrived) == len(sent), f"sent {len(sent)}, received {len(arrived)}")
         self.report.expect(duplicates == 0, f"{duplicates} duplicates")
         self.report.expect(unordered == 0, f"{unordered} topics out of order")
+
+    def _account_camera(self) -> None:
+        """Seen in the store, and in no message, no record that waits and no file of what is to leave."""
+        shown = json.loads(self.stack.agent_cli("device", "show", CAMERA, "--json"))
+        topics = {message["topic"] for message in self.stack.edgectl_json("messages", TARGET)["messages"]}
+        searched = [*evidence.files(self.stack.state_dir), *evidence.files(self.stack.dir / "central")]
+        picture = self._picture.encode()
+        told = [str(path) for path in searched if evidence.holds(path, picture, base64.b64encode(picture))]
+        sent = len(self.fleet.acknowledged([CAMERA]))
+        self.report.camera = {
+            "pictures": sent,
+            "messages_seen_in_the_store": int(shown["messages"]),
+            "at_central": int(f"devices/{CAMERA}/picture" in topics),
+            "files_searched": len(searched),
+            "found_in": told,
+        }
+        self.report.expect(sent > 0 and int(shown["messages"]) > 0, f"pictures: {sent} sent, {shown['messages']} seen")
+        self.report.expect(f"devices/{CAMERA}/status" in topics, "not even the camera's status came to central")
+        self.report.expect(not told and not self.report.camera["at_central"], f"pictures left the store: {told}")
+
+    def _account_grants(self) -> None:
+        """What the parcel desk was granted, and what it was not."""
+        said = dict(line.split(": ", 1) for line in self._log("parcel-desk").splitlines() if ": " in line)
+        access = self.report.access
+        access["parcel-desk (parcelways) is granted"] = said.get("granted", "")
+        access["parcel-desk reads fridge-01"] = said.get("fridge-01", "")
+        access["parcel-desk opens locker-1"] = "open 12: done"
+        self.show.step(f"a tenant's parcel desk sees {said.get('granted')} and opens one; fridge-01 it may not hear")
+
+    def _account_access(self) -> None:
+        access = self.report.access
+        wanted = {
+            "fridge-02 speaks as fridge-01": "Not authorized",
+            "parcel-desk (parcelways) is granted": "locker-1 locker-2",
+            "parcel-desk reads fridge-01": "All subscription requests were denied.",
+        }
+        for what, answer in wanted.items():
+            self.report.expect(access[what] == answer, f"{what}: {access[what]!r}")
+        held = access["courier (skylane-drones) opens locker-1"]
+        self.report.expect(f"open: {held}".startswith(HELD), f"the courier was told: {held}")
 
     def _account_jobs(self) -> None:
         states = self._states()
@@ -257,7 +342,7 @@ class Story:
         """Recomputed from the records by edgectl, which ends with 1 if a sample, a sum or a signature is wrong."""
         usage = self.report.usage = self.stack.edgectl_json("usage", TARGET, "--verify")["usage"]
         tenants = {row["tenant"] for row in usage if row["chain_valid"] and row["sealed_index"] and not row["faults"]}
-        self.report.expect(tenants == {"citycloud", "skylane-drones"}, f"bills that check out: {tenants}")
+        self.report.expect(tenants == {"citycloud", "skylane-drones", "parcelways"}, f"bills that check out: {tenants}")
         file = str(self.office / "bill.jsonl")  # what a tenant is given, and checks with the root certificate alone
         self.stack.edgectl("usage", TARGET, "--tenant", "citycloud", "--export", file)
         root = str(self.stack.dir / "central/operator/root.crt")
@@ -296,6 +381,12 @@ class Story:
         wanted = [each for each in events if (each["state"], each["reason"]) == ("JOB_STATE_FAILED", "rolled-back")]
         return {name: wanted[0][name] for name in ("generation", "attempt", "reason", "message")} if wanted else None
 
+    def _log(self, job: str) -> str:
+        try:
+            return self.stack.edgectl("logs", TARGET, job)
+        except StackError:  # not started yet
+            return ""
+
     def _states(self) -> dict[str, Any]:
         jobs = self.stack.edgectl_json("jobs", TARGET)["jobs"]
         return {job["id"]: {**job, "state": job["state"].removeprefix("JOB_STATE_").lower()} for job in jobs}
@@ -317,8 +408,8 @@ class Story:
         self._over.wait(seconds)
 
     def _watch(self) -> None:
-        while not self._over.wait(1.0):
-            self.show.fact("devices: acknowledged by the broker", len(self.fleet.acknowledged))
+        while not self._over.wait(2.0):
+            self.show.fact("devices: acknowledged by the broker", len(self.fleet.acknowledged(FLEET)))
             if "central" not in self.stack.parts:
                 continue
             try:

@@ -31,8 +31,6 @@ def store() -> Iterator[tuple[Stack, Path]]:
         until(lambda: stack.edgectl_json("node", "show", TARGET)["node"]["connected"], what="the session")
         yield stack, box.commands(stack, gateway)
     finally:
-        if (part := stack.parts.get("gateway")) is not None:
-            part.stop()
         stack.close()
 
 
