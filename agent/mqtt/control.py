@@ -1,4 +1,4 @@
-"""The low-rate connection to the broker: commands, their answers, and the broker's own administration.
+"""A low-rate connection to the broker: for commands and their answers, and another for its administration.
 
 The only file that knows aiomqtt and paho. What comes in bulk has a connection of its own (agent.mqtt.wire).
 """
@@ -20,7 +20,6 @@ from agent.clock import Clock
 from agent.config.schema import MqttConfig
 from agent.errors import AwayError
 from agent.mqtt.topics import matches
-from agent.mqtt.users import CONTROL
 from agent.mqtt.wire.delivery import Delivery
 
 log = logging.getLogger(__name__)
@@ -56,8 +55,10 @@ class Control:
     too (answers), or is asked for again by who wants it.
     """
 
-    def __init__(self, config: MqttConfig, password: str, clock: Clock, draw: Callable[[], float]) -> None:
+    def __init__(self, config: MqttConfig, user: str, password: str, clock: Clock, draw: Callable[[], float]) -> None:
+        """`user` is the client id too."""
         self._config = config
+        self._user = user
         self._password = password
         self._clock = clock
         self._draw = draw
@@ -133,7 +134,7 @@ class Control:
                 if self._clock.seconds() - began > _STEADY_SECONDS:
                     attempt = 0
                 log.log(logging.WARNING if attempt == 0 else logging.DEBUG, "no control connection to the broker",
-                        extra={"reason": why, "attempt": attempt})  # fmt: skip
+                        extra={"user": self._user, "reason": why, "attempt": attempt})  # fmt: skip
             await asyncio.sleep(
                 full_jitter(
                     attempt, base_seconds=_BACKOFF_BASE_SECONDS, cap_seconds=_BACKOFF_CAP_SECONDS, draw=self._draw()
@@ -149,7 +150,7 @@ class Control:
                 await self._subscribe_all(client)
                 self._client = client
                 self.refused = False
-                log.info("control connection to the broker")
+                log.info("control connection to the broker", extra={"user": self._user})
                 await self._live(client)
         except aiomqtt.MqttError as why:
             raise AwayError(f"broker at {self._config.host}:{self._config.port}: {why.__cause__ or why}") from why
@@ -207,8 +208,8 @@ class Control:
             config.host,
             config.port,
             logger=_paho_log,
-            identifier=CONTROL,
-            username=CONTROL,
+            identifier=self._user,
+            username=self._user,
             password=self._password,
             protocol=aiomqtt.ProtocolVersion.V5,
             clean_start=True,

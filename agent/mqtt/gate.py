@@ -66,7 +66,11 @@ class Gate:
         """Of one of the agent's own users."""
         return password(self._secret, "agent", user, 0)
 
-    def attach(self, control: Control) -> None:
+    def attach(self, control: Control, commands: Control) -> None:
+        """`control` is the user CONTROL's, and only the broker speaks over it.
+
+        A device or a job that floods the other, COMMANDS', can't keep the agent from throwing it out.
+        """
         dynsec = Dynsec(control.publish, lambda: control.connected, self._wanted, self._in_force)
         control.subscribe(RESPONSES, dynsec.receive)
         control.on_connected.append(dynsec.connected)
@@ -75,8 +79,8 @@ class Gate:
         self._lists = Lists(partial(control.publish, retain=True), self._listed)
         control.subscribe(lists.FILTER, self._lists.receive)
         control.on_connected.append(self._lists.connected)
-        self._renewals = Renewals(self.accounts.get, self.identities.put, control.publish, self._clock)
-        control.subscribe(FILTER, self._renewals.offer)
+        self._renewals = Renewals(self.accounts.get, self.identities.put, commands.publish, self._clock)
+        commands.subscribe(FILTER, self._renewals.offer)
 
     async def open(self) -> None:
         """Raises StorageError."""

@@ -14,6 +14,7 @@ from agent.mqtt.access.secret import load_or_make
 from agent.mqtt.bridge import Bridge
 from agent.mqtt.bulk import Bulk
 from agent.mqtt.commands.down import Down, Known
+from agent.mqtt.control import Control
 from agent.mqtt.gate import Gate
 from agent.mqtt.handled import Handled
 from agent.mqtt.registry.keeper import Keeper
@@ -24,7 +25,7 @@ from agent.mqtt.rules.backlog import Backlog
 from agent.mqtt.rules.held import Held
 from agent.mqtt.rules.releaser import Releaser
 from agent.mqtt.rules.rules import Rules
-from agent.mqtt.users import AGENT, CONTROL
+from agent.mqtt.users import AGENT, COMMANDS, CONTROL
 from agent.mqtt.views import Views
 from agent.orders import CommandAnswer, CommandOrder, CommandView, DeviceOrder, DevicePage, DeviceQuery, IssuedDevices
 from agent.runtime.service import pause
@@ -67,8 +68,9 @@ class MqttService:
             views=lambda: self._gate.views.now,
             rule=lambda topic: self._rules.find(topic),  # noqa: PLW0108  another one after each change of the rules
         )
-        self._down = Down(config, state_dir, record, clock, draw, known, self._gate.password(CONTROL))
-        self._gate.attach(self._down.control)
+        self._down = Down(config, state_dir, record, clock, draw, known, self._gate.password(COMMANDS))
+        self._control = Control(config, CONTROL, self._gate.password(CONTROL), clock, draw)
+        self._gate.attach(self._control, self._down.control)
         self._bridge = Bridge(self._down.record, self._registry, self._rules, self._held, handled, clock, draw)
         self._bulk = Bulk(config, self._gate.password(AGENT), self._bridge, handled, clock, draw)
         self._keeper = Keeper(
@@ -84,7 +86,7 @@ class MqttService:
     @property
     def connected(self) -> bool:
         """Whether the broker is there and the subscriptions stand."""
-        return self._bulk.connected and self._down.control.connected
+        return self._bulk.connected and self._down.control.connected and self._control.connected
 
     def devices(self, query: DeviceQuery) -> DevicePage:
         """Those that were heard of or are registered."""
@@ -142,11 +144,13 @@ class MqttService:
         try:
             async with asyncio.TaskGroup() as group:
                 gate = group.create_task(self._gate.run(), name="mqtt-gate")
+                control = group.create_task(self._control.run(), name="mqtt-control")
                 down = group.create_task(self._down.run(), name="mqtt-down")
                 releaser = group.create_task(self._releaser.run(), name="mqtt-releaser")
                 group.create_task(self._keeper.run(stop), name="mqtt-registry")
                 await self._bulk.run(stop, beat)
                 gate.cancel()
+                control.cancel()
                 down.cancel()
                 releaser.cancel()
         finally:

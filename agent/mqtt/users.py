@@ -1,6 +1,7 @@
 """Names that the agent itself has at the broker. Each is the client id too."""
 
 AGENT = "edge-agent"  # the session in bulk
-CONTROL = "edge-agent-control"  # commands, and the broker's administration
+CONTROL = "edge-agent-control"  # the broker's administration: nobody else's words come over it
+COMMANDS = "edge-agent-commands"  # commands and their answers, and requests for certificates
 STORE = "store"  # the store's own tools: they see what devices say, and say nothing
 JOB_PREFIX = "job:"

@@ -22,9 +22,11 @@ from agent.mqtt.access import lockout, seed
 from agent.mqtt.access.accounts import Account
 from agent.mqtt.access.policy import Access
 from agent.mqtt.access.secret import load_or_make
+from agent.mqtt.commands.down import ANSWERS
 from agent.mqtt.control import Control
 from agent.mqtt.gate import Gate
-from agent.mqtt.users import AGENT, CONTROL, STORE
+from agent.mqtt.users import AGENT, COMMANDS, CONTROL, STORE
+from agent.mqtt.wire.delivery import Delivery
 from agent.spec import MqttGrant, MqttView
 from tests.broker_files import BrokerFiles
 from tests.integration.mqtt_parts import until
@@ -47,13 +49,21 @@ class Shop:
         self.files = BrokerFiles(home / "broker", run_dir / "broker", owner="root")
         self.gate = Gate(load_or_make(home), home, self.files.dir, self._record, system_clock(), lambda _: False)
         config = MqttConfig(port=self.files.ports.plain)
-        self.control = Control(config, self.gate.password(CONTROL), system_clock(), random.random)
-        self.gate.attach(self.control)
+        self.control, self.commands = (
+            Control(config, user, self.gate.password(user), system_clock(), random.random)
+            for user in (CONTROL, COMMANDS)
+        )
+        self.gate.attach(self.control, self.commands)
+        self.answers = 0
+        self.commands.subscribe(ANSWERS, self._count)
         self._broker: subprocess.Popen[bytes] | None = None
         self.clients: list[Client] = []
 
     async def _record(self, _: object) -> None:
         pass
+
+    def _count(self, _: Delivery) -> None:
+        self.answers += 1
 
     @property
     def secret(self) -> bytes:
@@ -156,8 +166,9 @@ async def shop() -> AsyncIterator[Shop]:
     await shop.start()
     try:
         async with asyncio.TaskGroup() as group:
-            running = [group.create_task(shop.control.run()), group.create_task(shop.gate.run())]
-            await until(lambda: shop.control.connected, "the agent to be let in")
+            works = (shop.control.run(), shop.commands.run(), shop.gate.run())
+            running = [group.create_task(work) for work in works]
+            await until(lambda: shop.control.connected and shop.commands.connected, "the agent to be let in")
             await shop.gate.apply_access()
             yield shop
             for task in running:
@@ -258,6 +269,22 @@ async def test_what_is_revoked_is_out_at_once_and_stays_out(shop: Shop) -> None:
     await until(lambda: door.gone, "the door to be thrown out")
     assert (await shop.client("door", old)).code == NOT_AUTHORIZED
     assert "door" not in state(shop)["clients"] and "door" not in state(shop)["roles"]
+
+
+async def test_a_device_that_floods_the_agent_is_thrown_out_all_the_same(shop: Shop) -> None:
+    old = shop.password("door")
+    flood = subprocess.Popen(
+        f"yes xxxxxxxxxxxxxxxxxxxx | mosquitto_pub -V 5 -p {shop.files.ports.plain} -u door -P {old}"
+        " -i door -l -q 0 -t devices/door/cmd/open/ack",
+        shell=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        await until(lambda: shop.answers > 2000, "the flood to come")
+        assert await shop.gate.identities.revoke("door", forget=False), "in force while it floods"
+        assert (await shop.client("door", old)).code == NOT_AUTHORIZED
+    finally:
+        flood.kill()
+        flood.wait(10)
 
 
 async def test_a_run_has_what_it_was_granted_from_when_it_is_told_of_until_it_is_not(shop: Shop) -> None:

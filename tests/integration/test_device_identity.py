@@ -18,6 +18,7 @@ import pytest
 from agent.cli.device_list import pem
 from agent.clock import system_clock
 from agent.config.schema import MqttConfig
+from agent.mqtt import users
 from agent.mqtt.access import seed
 from agent.mqtt.access.ca import DeviceCa, Wish
 from agent.mqtt.access.policy import Access
@@ -47,8 +48,10 @@ class Box:
         self.gate = Gate(load_or_make(directory), directory, self.files.dir, self._record, clock, lambda _: False)
         self.identities = self.gate.identities
         config = MqttConfig(port=self.loopback, broker_dir=self.files.dir)
-        self._control = Control(config, self.gate.password(CONTROL), clock, random.random)
-        self.gate.attach(self._control)
+        self._control, self._commands = (
+            Control(config, user, self.gate.password(user), clock, random.random) for user in (CONTROL, users.COMMANDS)
+        )
+        self.gate.attach(self._control, self._commands)
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -62,8 +65,9 @@ class Box:
             await until(self.files.listens, "mosquitto to listen")
             self.files.watch(process)
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._control.run()), group.create_task(self.gate.run())]
-                await until(lambda: self._control.connected, "the agent to be let in")
+                works = (self._control.run(), self._commands.run(), self.gate.run())
+                tasks = [group.create_task(work) for work in works]
+                await until(lambda: self._control.connected and self._commands.connected, "the agent to be let in")
                 yield
                 for task in tasks:
                     task.cancel()

@@ -79,9 +79,9 @@ class Node:
         clock = system_clock()
         self.gate = gate = Gate(SECRET, self.directory, self.directory, unheard, clock, lambda _: True)
         self.control = control = Control(
-            MqttConfig(port=self._port), gate.password(policy.CONTROL), clock, lambda: 0.01
+            MqttConfig(port=self._port), policy.CONTROL, gate.password(policy.CONTROL), clock, lambda: 0.01
         )
-        gate.attach(control)
+        gate.attach(control, control)  # none of its devices asks for a certificate
         await gate.open()
         jobs = jobs_service(
             JobsConfig(reserve_cpu_milli=0), self.directory, self.sandbox, unheard,

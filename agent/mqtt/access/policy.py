@@ -16,7 +16,7 @@ from agent.mqtt.access.accounts import Account
 from agent.mqtt.access.acl import Acl, AclKind
 from agent.mqtt.access.secret import password as derived
 from agent.mqtt.topics import DISCOVERY_ROOT, ROOT, ROOTS, SPARKPLUG_ROOT, ZIGBEE_ROOT
-from agent.mqtt.users import AGENT, CONTROL, JOB_PREFIX, STORE
+from agent.mqtt.users import AGENT, COMMANDS, CONTROL, JOB_PREFIX, STORE
 from agent.spec import MqttView
 
 # One command to the broker must stay below its max_packet_size: a bigger role is several.
@@ -63,13 +63,13 @@ class Access:
     views: frozenset[MqttView] | None
 
     def names(self) -> Iterator[str]:
-        yield from (CONTROL, AGENT, STORE)
+        yield from _OWN
         yield from self.jobs
         yield from (account.id for account in self.accounts.values() if _has_one(account))
 
     def sources(self) -> dict[str, object]:
         """By user: as long as it is equal, the user is."""
-        found: dict[str, object] = {CONTROL: None, AGENT: None, STORE: None}
+        found: dict[str, object] = {name: None for name in _OWN}  # noqa: C420  fromkeys has no such type
         found.update(self.jobs)
         found.update((account.id, account) for account in self.accounts.values() if _has_one(account))
         return found
@@ -134,7 +134,12 @@ def _says(*topics: str) -> tuple[Acl, ...]:
 
 _OWN: Mapping[str, tuple[Acl, ...]] = {
     AGENT: _hears(*(f"{root}/#" for root in ROOTS)),
+    # Nothing that devices or jobs say comes here: who floods the agent couldn't be thrown out else.
     CONTROL: (
+        *_says("tenants/+/jobs/+/devices", _ADMINISTRATION),
+        *_hears("tenants/+/jobs/+/devices", f"{_ADMINISTRATION}/response", "$SYS/broker/#"),
+    ),
+    COMMANDS: (
         *_says(
             f"{ROOT}/+/cmd/+",
             f"{SPARKPLUG_ROOT}/+/NCMD/+",
@@ -142,15 +147,11 @@ _OWN: Mapping[str, tuple[Acl, ...]] = {
             f"{ZIGBEE_ROOT}/+/set",
             f"{ZIGBEE_ROOT}/+/get",
             "tenants/#",
-            _ADMINISTRATION,
         ),
         *_hears(
             f"{ROOT}/+/cmd/+/ack",
             f"{ROOT}/+/csr",
             f"tenants/+/{ROOT}/+/cmd/+",
-            "tenants/+/jobs/+/devices",
-            f"{_ADMINISTRATION}/response",
-            "$SYS/broker/#",
         ),
     ),
     STORE: _hears(*(f"{root}/#" for root in ROOTS)),

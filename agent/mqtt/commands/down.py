@@ -18,6 +18,7 @@ from agent.mqtt.commands.reports import Reports
 from agent.mqtt.commands.route import Speaks
 from agent.mqtt.control import Control
 from agent.mqtt.rules.compile import Rule
+from agent.mqtt.users import COMMANDS
 from agent.mqtt.wire.delivery import Delivery
 from agent.spec import MqttView, Residency
 
@@ -49,10 +50,10 @@ class Down:
         known: Known,
         password: str,
     ) -> None:
-        """`password` is the control connection's."""
+        """`password` is that of the user COMMANDS."""
         self._known = known
         self._record = record
-        self.control = Control(config, password, clock, draw)
+        self.control = Control(config, COMMANDS, password, clock, draw)
         around = Surroundings(
             publish=self.control.publish,
             connected=lambda: self.control.connected,
@@ -71,7 +72,7 @@ class Down:
     async def run(self) -> None:
         """Until cancelled. It must outlast whoever records through `record`."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.control.run(), name="mqtt-control")
+            group.create_task(self.control.run(), name="mqtt-commands-connection")
             group.create_task(self.commands.run(), name="mqtt-commands")
             group.create_task(self._tenants.run(), name="mqtt-tenant-commands")
 

@@ -11,6 +11,7 @@ from agent.clock import system_clock
 from agent.config.schema import MqttConfig
 from agent.errors import AwayError
 from agent.mqtt.control import Control, LostError
+from agent.mqtt.users import CONTROL
 from tests.integration.mqtt_parts import Broker, until
 
 
@@ -25,7 +26,7 @@ async def running(control):
 
 
 def control_of(port):
-    return Control(MqttConfig(port=port), "", system_clock(), lambda: 0.1)
+    return Control(MqttConfig(port=port), CONTROL, "", system_clock(), lambda: 0.1)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from agent.mqtt.access.accounts import Account
 from agent.mqtt.access.acl import Acl, AclKind
 from agent.mqtt.access.policy import Access, User
 from agent.mqtt.topics import matches
-from agent.mqtt.users import AGENT, CONTROL, STORE
+from agent.mqtt.users import AGENT, COMMANDS, CONTROL, STORE
 from agent.spec import MqttGrant, MqttView
 
 SECRET = b"s" * 32
@@ -54,7 +54,7 @@ def may(user: User, kind: AclKind, topic: str) -> bool:
 def test_there_are_the_agents_own_users_the_runs_and_the_devices_that_have_a_credential() -> None:
     none, revoked = Account("none"), replace(SCALE, id="revoked", credential=Credential.REVOKED)
     there = access(SCALE, none, revoked, views=frozenset({VIEW}))
-    assert set(there.names()) == set(there.sources()) == {AGENT, CONTROL, STORE, "job:t.j.1", "scale"}
+    assert set(there.names()) == set(there.sources()) == {AGENT, CONTROL, COMMANDS, STORE, "job:t.j.1", "scale"}
     assert there.user("none") is there.user("revoked") is there.user("nobody") is None
 
 
@@ -62,7 +62,7 @@ def test_no_two_users_have_the_same_password_and_a_certificate_has_none() -> Non
     there = access(SCALE, NODE, replace(SCALE, id="sealed", credential=Credential.CERTIFICATE), views=frozenset({VIEW}))
     passwords = {name: found.password for name in there.names() if (found := there.user(name)) is not None}
     assert passwords.pop("sealed") == ""
-    assert len(set(passwords.values())) == len(passwords) == 6
+    assert len(set(passwords.values())) == len(passwords) == 7
     assert user("scale", replace(SCALE, password_generation=4)).password != passwords["scale"]
 
 
@@ -109,13 +109,24 @@ def test_a_device_says_what_is_its_own_and_hears_what_is_said_to_it(
         assert [topic for topic in [*hears, *not_hears] if may(one, kind, topic)] == hears
 
 
-def test_the_session_in_bulk_says_nothing_and_the_other_hears_only_answers_and_orders() -> None:
-    agent, control = user(AGENT), user(CONTROL)
+def test_the_session_in_bulk_says_nothing_and_that_of_commands_hears_only_answers_and_orders() -> None:
+    agent, commands = user(AGENT), user(COMMANDS)
     assert not any(acl.kind is AclKind.SEND for role in agent.roles for acl in role.acls)
     assert may(agent, AclKind.RECEIVE, "devices/scale/weight") and not may(agent, AclKind.RECEIVE, "tenants/t/x")
-    assert may(control, AclKind.RECEIVE, "tenants/t/devices/scale/cmd/tare")
-    assert not may(control, AclKind.RECEIVE, "devices/scale/weight")
-    assert may(control, AclKind.SEND, "devices/scale/cmd/tare") and not may(control, AclKind.SEND, "devices/scale/a")
+    assert may(commands, AclKind.RECEIVE, "tenants/t/devices/scale/cmd/tare")
+    assert not may(commands, AclKind.RECEIVE, "devices/scale/weight")
+    assert may(commands, AclKind.SEND, "devices/scale/cmd/tare") and not may(commands, AclKind.SEND, "devices/scale/a")
+
+
+def test_nothing_that_devices_and_jobs_may_say_reaches_the_administration() -> None:
+    """Who floods it couldn't be thrown out."""
+    control = user(CONTROL)
+    assert may(control, AclKind.SEND, "$CONTROL/dynamic-security/v1")
+    assert not may(user(COMMANDS), AclKind.SEND, "$CONTROL/dynamic-security/v1")
+    heard = {acl.topic for role in control.roles for acl in role.acls if acl.kind is AclKind.RECEIVE}
+    assert heard == {"$CONTROL/dynamic-security/v1/response", "$SYS/broker/#", "tenants/+/jobs/+/devices"}
+    job = policy.user("job:x", "", tenants.acls(VIEW, []))
+    assert may(job, AclKind.SEND, "tenants/t/jobs/j/x") and not may(job, AclKind.SEND, "tenants/t/jobs/j/devices")
 
 
 def test_runs_are_left_alone_until_it_is_known_which_there_are() -> None:
