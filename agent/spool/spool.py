@@ -27,6 +27,9 @@ _GROUP = 2000
 # An acknowledgement waits this long for an append whose commit it can share. Lost in a crash it does no harm: central
 # says at the next session what it holds.
 _ACK_SECONDS = 0.25
+# While a backlog is read nobody may append, and the reads leave no such pause: then after so many of them. Forgetting
+# 200,000 records at once held the next append up for 2 s.
+_ACK_READS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Spool:
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._acks: dict[RecordClass, int] = {}  # the thread's
+        self._reads = 0  # the thread's: since the last commit
         self._tails = {c: Tail() for c in RecordClass}  # the loop's
         self._next = {c: tally.next_seq for c, tally in journal.tallies.items()}
         self._grown = asyncio.Event()
@@ -178,6 +182,9 @@ class Spool:
                 self._note(item)
             elif isinstance(item, _Task):
                 item.work(self._journal)
+                self._reads += 1
+                if self._acks and self._reads >= _ACK_READS:
+                    self._commit([])
             elif item is None:
                 self._commit([])
                 self._journal.close()
@@ -205,6 +212,7 @@ class Spool:
         self._acks[ack.record_class] = max(ack.seq, self._acks.get(ack.record_class, 0))
 
     def _commit(self, group: list[_Append]) -> None:
+        self._reads = 0
         drafts = [draft for member in group for draft in member.drafts]
         before = self._journal.tallies
         try:

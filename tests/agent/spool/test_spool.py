@@ -128,6 +128,20 @@ async def test_what_central_has_is_forgotten_with_the_next_commit_or_soon(
     assert commits == [(2, {}), (1, {RecordClass.DEVICE: 1}), (0, {RecordClass.DEVICE: 2})]
 
 
+async def test_what_central_has_is_forgotten_also_while_a_backlog_is_read_without_a_pause(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.spool.spool._ACK_SECONDS", 1000.0)
+    monkeypatch.setattr("agent.spool.spool._ACK_READS", 10)
+    await spool.append(drafts(*map(str, range(30))))
+    left: list[int] = []
+    for seq in range(30):
+        assert len(await spool.read(RecordClass.DEVICE, seq, max_records=1, max_bytes=1 << 20)) == 1
+        spool.acknowledge(RecordClass.DEVICE, seq + 1)
+        left.append(spool.view().classes[RecordClass.DEVICE - 1].records)
+    assert left[8] == 30 and left[15] <= 22 and left[29] <= 12
+
+
 async def test_what_central_has_is_forgotten_before_the_end(tmp_path: Path) -> None:
     spool, _ = open_spool(tmp_path / "spool.db", limit_bytes=1 << 20, epoch="e", set_aside=".c", clock=CLOCK)
     await spool.append(drafts("a"))
