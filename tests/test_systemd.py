@@ -149,6 +149,17 @@ def test_nobody_reaches_the_broker_without_a_name_and_no_session_but_its_own() -
     assert all(["tls_version", "tlsv1.2"] in words for words in listeners[2:])
 
 
+def test_neither_a_job_nor_the_stores_network_takes_all_of_the_broker() -> None:
+    """Its memory, its open files, and sessions that nobody comes back to."""
+    text = (SYSTEMD / "mosquitto.conf").read_text()
+    most = sum(int(number) for number in re.findall(r"^max_connections (\d+)$", text, re.MULTILINE))
+    own, *others = re.split(r"^listener ", text, flags=re.MULTILINE)[1:]
+    assert len(others) == 3 and "max_connections" not in own and all("\nmax_connections " in each for each in others)
+    assert most + 1000 < int(directives("mosquitto.service.d/edge-agent.conf")["LimitNOFILE"][0])
+    assert re.search(r"^memory_limit [1-9]", text, re.MULTILINE)
+    assert re.search(r"^persistent_client_expiration [1-9]", text, re.MULTILINE)
+
+
 def test_the_broker_starts_from_what_the_agent_knows_and_never_stops_trying() -> None:
     unit = directives("mosquitto.service.d/edge-agent.conf")
     assert (unit["Restart"], unit["StartLimitIntervalSec"]) == (["always"], ["0"])
