@@ -94,9 +94,14 @@ class RegistryFile:
     def _db(self) -> sqlite3.Connection:
         if self._open_db is None:
             # One call at a time, but asyncio.to_thread doesn't promise the same thread each time.
-            self._open_db = sqlite3.connect(self._path, check_same_thread=False)
-            self._open_db.execute("PRAGMA journal_mode=WAL")
-            self._open_db.execute("PRAGMA synchronous=NORMAL")
-            if self._open_db.execute("PRAGMA user_version").fetchone() != (_VERSION,):
-                self._open_db.executescript(_SCHEMA)
+            db = sqlite3.connect(self._path, check_same_thread=False)
+            try:
+                db.execute("PRAGMA journal_mode=WAL")
+                db.execute("PRAGMA synchronous=NORMAL")
+                if db.execute("PRAGMA user_version").fetchone() != (_VERSION,):
+                    db.executescript(_SCHEMA)
+            except BaseException:  # a full disk, say: half a schema must not be what is used when there is room
+                db.close()
+                raise
+            self._open_db = db
         return self._open_db

@@ -77,3 +77,13 @@ def test_a_disk_that_fails_is_a_storage_error(tmp_path):
         file.save(Changes((A,)))
     with pytest.raises(StorageError):
         file.load()
+
+
+def test_a_disk_that_was_full_when_the_file_was_made_is_no_end_of_it(open_file, monkeypatch):
+    file = open_file()
+    with monkeypatch.context() as full:
+        full.setattr("agent.mqtt.registry.registry_file._SCHEMA", "BEGIN IMMEDIATE; CREATE TABLE x (y); SELECT full()")
+        with pytest.raises(StorageError):
+            file.save(Changes((A,)))
+    file.save(Changes((A,)))
+    assert open_file().load() == ((A,), ())
