@@ -81,7 +81,7 @@ class Renewals:
                     content_type="application/pem-certificate-chain",
                     expiry_seconds=_EXPIRY_SECONDS,
                 )
-            except EdgeError as error:
+            except (EdgeError, RuntimeError) as error:  # the latter: a request that ended the child process
                 log.warning("certificate not renewed", extra={"device": order.device, "reason": error})
             else:
                 log.info("certificate renewed", extra={"device": order.device})
