@@ -19,6 +19,7 @@ MAX_USER_PROPERTY_VALUE_BYTES = 512
 MAX_CORRELATION_BYTES = 64
 MAX_IDEMPOTENCY_KEY_BYTES = 128
 _NANO = 1_000_000_000
+_LAST_NANO = (1 << 63) - 1  # what the spool's file can hold: the year 2262; a wrong clock may be near it
 
 
 class Refusal(StrEnum):
@@ -106,7 +107,7 @@ def convert(
         key,
         values or (),
         priority,
-        0 if expiry is None else now.unix_nano + expiry * _NANO,
+        0 if expiry is None else min(now.unix_nano + expiry * _NANO, _LAST_NANO),
     )
     return Accepted(where, message, hold, shown)
 

@@ -59,6 +59,12 @@ def test_everything_mqtt_5_says_of_a_message_survives():
     )
 
 
+def test_a_clock_that_is_far_ahead_makes_no_end_that_the_spool_cant_hold():
+    found = convert(PLAIN._replace(expiry_seconds=0xFFFFFFFF), ruled(), Now(100.0, 6_000_000_000_000_000_000))
+    assert isinstance(found, Accepted) and found.message is not None
+    assert found.message.expires_unix_nano == 2**63 - 1
+
+
 def test_without_a_rule_a_message_goes_at_once_with_priority_5_and_never_expires():
     found = accepted(PLAIN, ruled())
     assert found.message is not None and found.hold is None and found.shown
