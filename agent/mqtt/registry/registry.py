@@ -12,6 +12,7 @@ from agent.mqtt.registry.complaints import Complaints
 from agent.mqtt.registry.decoded import PLAIN, Decoded
 from agent.mqtt.registry.decoders import Decoders
 from agent.mqtt.registry.device import Device, Kept, kept, last_values, remember, restored, view
+from agent.mqtt.registry.names import ANOTHERS, is_anothers
 from agent.mqtt.registry.plain import MAX_KEPT_BYTES
 from agent.mqtt.registry.presence import said
 from agent.mqtt.registry.rates import FADE_PER_NANO
@@ -96,6 +97,8 @@ class Registry:
         """Before `observe`, once for each message: Sparkplug counts them. PLAIN for what no decoder is for."""
         if where.kind is _CHANNEL and delivery.topic not in self._announced:
             return PLAIN
+        if is_anothers(self._accounts.get(where.device), where, delivery.topic):
+            return ANOTHERS
         return self._decoders.decode(where, delivery)
 
     def observe(
@@ -125,7 +128,7 @@ class Registry:
             events.append(Event("device.malformed", message=decoded.why, attributes={"device": where.device}))
         if not shown:
             self._decoders.hide(where, delivery.topic)
-        if where.kind is Kind.COMMAND or where.kind is Kind.DISCOVERY:
+        if where.kind is Kind.COMMAND or where.kind is Kind.DISCOVERY or decoded is ANOTHERS:
             return tuple(events)  # not its own word; and who announces devices may be none
         device = self._devices.get(where.device) or self._begin(where.device, now_unix_nano)
         present = said(where, delivery.payload, decoded)
