@@ -21,4 +21,5 @@ def test_numbers_of_metric_kinds_are_those_of_the_wire() -> None:
 def test_nouns_can_not_be_changed_by_who_they_are_handed_to() -> None:
     nouns = [noun for _, noun in inspect.getmembers(model, dataclasses.is_dataclass)]
     assert len(nouns) > 15
-    assert all(noun.__dataclass_params__.frozen for noun in nouns)  # type: ignore[attr-defined] # CPython's own attribute
+    changeable = [noun for noun in nouns if not noun.__dataclass_params__.frozen]  # type: ignore[attr-defined] # CPython's own attribute
+    assert changeable == [model.DeviceMessage]  # one for each message: a frozen one takes five times as long to make

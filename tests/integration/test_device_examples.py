@@ -50,6 +50,7 @@ def test_the_examples_for_who_connects_devices_work(store: tuple[Stack, Path], t
         assert shell.wait(120) == 0, told.read_text()
     finally:
         os.killpg(shell.pid, signal.SIGKILL)  # locker.py runs on
+        shell.wait(10)
     said = told.read_text()
     assert "opened 3\n" in said and "opened 4  (" in said
     assert "forwarded: no" in said and "Not authorized" not in said and "refused" not in said

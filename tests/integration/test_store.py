@@ -13,6 +13,7 @@ import grpc
 import pytest
 
 from storeedge.v1 import agent_pb2, agent_pb2_grpc
+from tests.broker_files import Account
 from tests.demo import evidence
 from tests.stack import BIN, NODE, STORE, UNPRIVILEGED, Stack, StackError, running, until
 
@@ -68,10 +69,11 @@ def connected(stack: Stack) -> bool:
     return bool(stack.edgectl_json("node", "show", TARGET)["node"]["connected"])
 
 
-def publish(stack: Stack, device: str, *payloads: str) -> None:
+def publish(stack: Stack, device: Account, *payloads: str) -> None:
     """As the broker's own client does it; it returns when the broker has acknowledged every line."""
     subprocess.run(
-        ["mosquitto_pub", "-p", str(stack.mqtt_port), "-q", "1", "-t", f"devices/{device}/t", "-l"],
+        ["mosquitto_pub", "-p", str(stack.mqtt_port), *device.words, "-q", "1", "-t", f"devices/{device.username}/t",
+         "-l"],
         input="\n".join(payloads) + "\n", text=True, check=True, timeout=30,
     )  # fmt: skip
 
@@ -119,11 +121,12 @@ def test_a_caller_that_leaves_does_not_take_the_session_with_it(store: Stack) ->
 
 
 def test_messages_of_a_cut_link_arrive_once_and_in_order(store: Stack) -> None:
-    publish(store, "before", "1", "2", "3")
+    before, during = store.device("before"), store.device("during")
+    publish(store, before, "1", "2", "3")
     until(lambda: len(received(store, "before")) == 3, what="messages before the cut")
     store.wire.cut()
     sent = [f"n{i}" for i in range(200)]
-    publish(store, "during", *sent)
+    publish(store, during, *sent)
     assert received(store, "during") == []
     store.wire.mend()
     until(lambda: len(received(store, "during")) >= 200, what="messages of the cut")
@@ -133,9 +136,10 @@ def test_messages_of_a_cut_link_arrive_once_and_in_order(store: Stack) -> None:
 def test_a_killed_agent_finds_its_job_and_loses_no_message(store: Stack) -> None:
     pid = here(store)["ticker"]["pid"]
     sent = [f"k{i}" for i in range(500)]
-    publish(store, "killed", *sent[:250])
+    device = store.device("killed")
+    publish(store, device, *sent[:250])
     store.parts["agent"].kill()
-    publish(store, "killed", *sent[250:])
+    publish(store, device, *sent[250:])
     store.start_agent()
     assert here(store)["ticker"]["pid"] == pid
     until(lambda: len(received(store, "killed")) >= 500, what="messages around the kill")

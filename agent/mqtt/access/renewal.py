@@ -8,7 +8,6 @@ import asyncio
 import base64
 import binascii
 import logging
-import textwrap
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
@@ -115,5 +114,6 @@ def der(request: bytes) -> bytes:
 
 
 def pem(certificate_der: bytes) -> str:
-    body = "\n".join(textwrap.wrap(base64.b64encode(certificate_der).decode(), 64))
+    text = base64.b64encode(certificate_der).decode()
+    body = "\n".join(text[start : start + 64] for start in range(0, len(text), 64))
     return f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"
