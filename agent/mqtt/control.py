@@ -63,6 +63,7 @@ class Control:
         self._clock = clock
         self._draw = draw
         self._filters: list[tuple[str, tuple[str, ...], Callable[[Delivery], None]]] = []
+        self._retained: set[str] = set()
         self._client: aiomqtt.Client | None = None
         self._publishing: set[asyncio.Timeout] = set()
         self.refused = False
@@ -75,8 +76,13 @@ class Control:
         """Whether the broker is there and the subscriptions stand."""
         return self._client is not None
 
-    def subscribe(self, filter_: str, callback: Callable[[Delivery], None]) -> None:
-        """From the next connection on. `callback` is called in the loop with each message; it must not raise."""
+    def subscribe(self, filter_: str, callback: Callable[[Delivery], None], *, retained: bool = False) -> None:
+        """From the next connection on. `callback` is called in the loop with each message; it must not raise.
+
+        `retained`: also, on each connection, with what the broker has retained.
+        """
+        if retained:
+            self._retained.add(filter_)
         self._filters.append((filter_, tuple(filter_.split("/")), callback))
 
     async def publish(
@@ -194,8 +200,10 @@ class Control:
 
     async def _subscribe_all(self, client: aiomqtt.Client) -> None:
         """A refusal of one filter is no end: the broker's rules may be what this connection has to repair."""
-        options = SubscribeOptions(qos=1, noLocal=True, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
         for filter_, _, _ in self._filters:
+            kept = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
+            handling = kept if filter_ in self._retained else SubscribeOptions.RETAIN_DO_NOT_SEND
+            options = SubscribeOptions(qos=1, noLocal=True, retainHandling=handling)
             for granted in await client.subscribe(filter_, options=options):
                 if isinstance(granted, ReasonCode) and granted.is_failure:
                     log.warning("broker refuses a subscription", extra={"filter": filter_, "reason": granted})

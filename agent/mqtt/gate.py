@@ -77,7 +77,7 @@ class Gate:
         self._dynsec = dynsec
         self._lockout = Lockout(self._broker_dir, lambda: control.refused, self._clock)
         self._lists = Lists(partial(control.publish, retain=True), self._listed)
-        control.subscribe(lists.FILTER, self._lists.receive)
+        control.subscribe(lists.FILTER, self._lists.receive, retained=True)
         control.on_connected.append(self._lists.connected)
         self._renewals = Renewals(self.accounts.get, self.identities.put, commands.publish, self._clock)
         commands.subscribe(FILTER, self._renewals.offer)

@@ -38,6 +38,19 @@ async def broker(tmp_path):
 
 
 @pytest.mark.integration
+async def test_what_the_broker_has_retained_comes_where_it_is_wanted_only(broker):
+    broker.publish("kept/a", "-r", "-m", "1")
+    broker.publish("orders/a", "-r", "-m", "1")
+    one = control_of(broker.port)
+    kept, orders = [], []
+    one.subscribe("orders/+", orders.append)
+    one.subscribe("kept/+", kept.append, retained=True)
+    async with running(one):
+        await until(lambda: bool(kept), "what was retained")
+    assert kept[0].topic == "kept/a" and not orders
+
+
+@pytest.mark.integration
 async def test_every_property_arrives_and_each_filter_has_its_own_callback(broker):
     one = control_of(broker.port)
     got, elsewhere = [], []
