@@ -161,8 +161,9 @@ async def test_secrets_are_the_jobs_alone_and_nowhere_else(sandbox: Sandbox, lau
 
 async def test_a_health_check_is_a_command_of_the_jobs_own(sandbox: Sandbox) -> None:
     check = CheckRequest(command=("/bin/sh", "-c", "test -e /tmp/well || { id -u; cat /proc/self/status; exit 7; }"))
-    request = job("sleep 600", check=check)
+    request = job("echo up; sleep 600", check=check)
     await sandbox.start(request)
+    await said(sandbox, request.run, "up")  # until then a runtime may refuse: it still makes the run
     sick = await sandbox.check(request.run)
     assert not sick.healthy
     assert sick.message.startswith("exit code 7: 1000\n")
@@ -177,8 +178,9 @@ async def test_a_health_check_is_a_command_of_the_jobs_own(sandbox: Sandbox) -> 
 
 async def test_a_check_has_no_more_privilege_than_the_job(sandbox: Sandbox) -> None:
     script = "grep -E 'CapEff|CapBnd|NoNewPrivs|Seccomp:' /proc/self/status; cat /proc/self/oom_score_adj; exit 1"
-    request = job("sleep 600", check=CheckRequest(command=("/bin/sh", "-c", script)))
+    request = job("echo up; sleep 600", check=CheckRequest(command=("/bin/sh", "-c", script)))
     await sandbox.start(request)
+    await said(sandbox, request.run, "up")
     words = (await sandbox.check(request.run)).message.split()
     assert words[:4] == ["exit", "code", "1:", "CapEff:"]
     assert words[4:] == ["0000000000000000", "CapBnd:", "0000000000000000", "NoNewPrivs:", "1", "Seccomp:", "2", "500"]
@@ -186,8 +188,10 @@ async def test_a_check_has_no_more_privilege_than_the_job(sandbox: Sandbox) -> N
 
 
 async def test_a_check_that_hangs_or_floods_is_ended_and_stops_nobody(sandbox: Sandbox, launcher: Launched) -> None:
-    request = job("sleep 600", check=CheckRequest(command=("/usr/bin/yes", "0123456789" * 6), timeout_seconds=1))
+    check = CheckRequest(command=("/usr/bin/yes", "0123456789" * 6), timeout_seconds=1)
+    request = job("echo up; sleep 600", check=check)
     await sandbox.start(request)
+    await said(sandbox, request.run, "up")
     before = _rss_kib(launcher.pid)
     checking = asyncio.create_task(sandbox.check(request.run))
     await asyncio.sleep(0.3)  # it is under way; the launcher answers others meanwhile
@@ -214,8 +218,9 @@ async def test_a_port_is_checked_inside_the_run(sandbox: Sandbox) -> None:
     await said(sandbox, request.run, "up")
     assert (await sandbox.check(request.run)).healthy
     await end(sandbox, request.run)
-    request = job("sleep 600", check=CheckRequest(tcp_port=8080, timeout_seconds=2))
+    request = job("echo up; sleep 600", check=CheckRequest(tcp_port=8080, timeout_seconds=2))
     await sandbox.start(request)
+    await said(sandbox, request.run, "up")
     assert (await sandbox.check(request.run)).message == "port 8080: Connection refused"
     other = job("sleep 600")
     await sandbox.start(other)
