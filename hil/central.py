@@ -69,6 +69,9 @@ class Central:
         assert told["in_force"], told
         return str(told["password"])
 
+    def revoke(self, node: str, device: str) -> None:
+        self._edgectl("device", "revoke", node, device)
+
     def connected(self, node: str) -> bool:
         return any(f"{n['ref']['store']}/{n['ref']['node']}" == node and n["connected"] for n in self.nodes())
 

@@ -35,7 +35,7 @@ def test_a_certificate_is_good_for_its_own_device_until_it_is_revoked(enrolled: 
     assert "Not authorized" in "".join(refused)
     until(lambda: payloads(central, topic) == ["shut"], "the message at central")
 
-    central.ask("device", "revoke", NODE, "lock-1")
+    central.revoke(NODE, "lock-1")
     until(lambda: enrolled.run("systemctl is-active --quiet lock")[2] != 0, "the revoked device to be thrown out", 30)
     reloads = "journalctl -q --since=-1min -u edge-broker-reload -o cat"
     until(lambda: any("Finished" in line for line in enrolled.run_check(reloads)), "the broker to know", 30)
