@@ -29,6 +29,7 @@ from agent.link.wanted import Wanted
 from agent.model import Body, Event, Sink
 from agent.mqtt.rules.compile import compile_rules
 from agent.mqtt.service import MqttService
+from agent.runtime.notify import KeptSockets, Notifier
 from agent.runtime.serve import serve
 from agent.runtime.service import Service
 from agent.sandbox import Sandbox
@@ -52,7 +53,7 @@ def _recorder(spool: Spool, clock: Clock) -> Sink:
 class App:
     """The agent, assembled. `run` ends when it was told to stop."""
 
-    def __init__(self, config: Config, clock: Clock, sealing_key_der: bytes) -> None:
+    def __init__(self, config: Config, clock: Clock, sealing_key_der: bytes, kept: KeptSockets) -> None:
         """`sealing_key_der` is what sealing.ensure answers; empty while there is none: then no secrets come here."""
         state_dir = config.node.state_dir
         _make_directory(state_dir)
@@ -78,7 +79,7 @@ class App:
             remove=sandbox.remove_image,
             wanted=self._wanted_images,
         )
-        self._mqtt = MqttService(config.mqtt, state_dir, self._record, clock, random.random)
+        self._mqtt = MqttService(config.mqtt, state_dir, self._record, clock, random.random, kept)
         self._jobs = JobsService(
             config.jobs,
             state_dir,
@@ -226,9 +227,11 @@ def _sealing_key(config: Config) -> Path:
 
 async def run(config: Config) -> None:
     """Run the agent of `config`. Raises ConfigError when it isn't enrolled, StorageError when its disk refuses."""
+    # First of all: what is opened from here on must not take the place of what systemd hands over.
+    kept = KeptSockets.from_environ(Notifier.from_environ(os.environ), os.environ, os.getpid())
     try:
         sealing_key_der = await sealing.ensure(_sealing_key(config))
     except (AwayError, StorageError) as error:  # secrets wait for the next start; all else goes on
         log.warning("no sealing key", extra={"error": str(error)})
         sealing_key_der = b""
-    await App(config, system_clock(), sealing_key_der).run()
+    await App(config, system_clock(), sealing_key_der, kept).run()

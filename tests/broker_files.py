@@ -124,7 +124,7 @@ class BrokerFiles:
         subprocess.run([*AS_BROKER, "chmod", "0666", self.socket], check=True)
 
     def watch(self, process: "subprocess.Popen[bytes]") -> None:
-        """As edge-broker-reload.path does: SIGHUP when the agent left word."""
+        """As edge-broker-reload.path does: SIGHUP and SIGUSR1 when the agent left word."""
         self.close()
         self._stop = threading.Event()
         self._watcher = threading.Thread(target=self._watch, args=(process, self._stop), daemon=True)
@@ -143,6 +143,7 @@ class BrokerFiles:
             if (now := _changed(word)) != before:
                 before = now
                 process.send_signal(signal.SIGHUP)
+                process.send_signal(signal.SIGUSR1)
 
     def _substituted(self, settings: str) -> str:
         text = SHIPPED.read_text()

@@ -9,7 +9,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.broker_files import Account, BrokerFiles, Certificate, free_port, parse_account
+from tests.notified import Notified
 from tests.wire import Wire
 
 USER = "edge-agent"
@@ -61,6 +61,7 @@ class Part:
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    notified: Notified | None = None
 
     @property
     def pid(self) -> int:
@@ -84,6 +85,9 @@ class Part:
         except subprocess.TimeoutExpired:
             self.kill()
             raise StackError(f"{self.name} did not stop within {seconds:g} s:\n{self.tail()}") from None
+        finally:
+            if self.notified is not None:
+                self.notified.forget()
 
 
 @dataclass
@@ -92,6 +96,7 @@ class Stack:
 
     listen: bool = False  # the agent's own mutually authenticated port
     parts: dict[str, Part] = field(default_factory=dict)
+    notified: dict[str, Notified] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         ensure_user()
@@ -156,23 +161,21 @@ mqtt_dir = "{self.broker.jobs_dir}"
         log = self.logs / f"{name}.log"
         env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
         env.pop("PYTHONPATH", None)
-        with contextlib.ExitStack() as stack:
-            listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
-            if notify:
-                path = self.run_dir / f"{name}.notify"
-                path.unlink(missing_ok=True)
-                listener.bind(str(path))
-                path.chmod(0o666)
-                env["NOTIFY_SOCKET"] = str(path)
-            out = stack.enter_context(log.open("ab"))
+        words = [str(word) for word in argv]
+        fds: tuple[int, ...] = ()
+        notified = self._notified(name) if notify else None
+        if notified is not None:
+            env["NOTIFY_SOCKET"] = str(notified.path)
+            words, fds = notified.start(words)
+        with log.open("ab") as out:
             process = subprocess.Popen(
-                [str(word) for word in argv], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env, cwd="/",
-                start_new_session=True,
+                words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env, cwd="/", start_new_session=True,
+                pass_fds=fds,
             )  # fmt: skip
-            part = self.parts[name] = Part(name, process, log)
+            part = self.parts[name] = Part(name, process, log, notified)
             size = log.stat().st_size
-            if notify:
-                self._await_notify(part, listener)
+            if notified is not None:
+                self._await_notify(part, notified)
             elif ready:
                 until(
                     lambda: ready in log.read_text(errors="replace")[size:] or not part.alive(), what=f"{name}: {ready}"
@@ -181,13 +184,16 @@ mqtt_dir = "{self.broker.jobs_dir}"
             raise StackError(f"{name} ended with {process.returncode}:\n{part.tail()}")
         return part
 
-    def _await_notify(self, part: Part, listener: socket.socket, seconds: float = 60.0) -> None:
-        listener.settimeout(0.2)
+    def _notified(self, name: str) -> Notified:
+        if name not in self.notified:
+            self.notified[name] = Notified(self.run_dir / f"{name}.notify")
+        return self.notified[name]
+
+    def _await_notify(self, part: Part, notified: Notified, seconds: float = 60.0) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end and part.alive():
-            with contextlib.suppress(TimeoutError):
-                if b"READY=1" in listener.recv(4096):
-                    return
+            if notified.is_ready(0.2):
+                return
         raise StackError(f"{part.name} was not ready within {seconds:g} s:\n{part.tail()}")
 
     def start_central(self) -> Part:
@@ -291,6 +297,8 @@ mqtt_dir = "{self.broker.jobs_dir}"
                     part.stop()
         if (self.dir / "launcher").exists():
             subprocess.run([*map(str, self._launcher_argv()), "--purge"], check=False, capture_output=True)
+        for one in self.notified.values():
+            one.close()
         self.wire.close()
         self.broker.close()
         subprocess.run(["umount", self.netns], check=False, capture_output=True)

@@ -12,6 +12,7 @@ import pytest
 from agent.config.load import load, parse
 from agent.config.schema import Config, allowed_text
 from agent.launcher import policy
+from agent.mqtt.wire.intake import RECEIVE_BUFFER_BYTES
 from agent.telemetry.collectors import COLLECTORS
 
 SYSTEMD = Path(__file__).parents[1] / "systemd"
@@ -81,6 +82,7 @@ def test_the_agent_has_no_capability_and_systemd_watches_it() -> None:
     assert (unit["User"], unit["CapabilityBoundingSet"], unit["AmbientCapabilities"]) == (["edge-agent"], [""], [""])
     assert (unit["Type"], unit["WatchdogSec"], unit["StartLimitIntervalSec"]) == (["notify"], ["30"], ["0"])
     assert "GRPC_ENABLE_FORK_SUPPORT=0" in unit["Environment"]
+    assert int(unit["FileDescriptorStoreMax"][0]) >= 1
 
 
 def test_the_launcher_has_no_network_and_passes_no_hindrance_on_to_jobs() -> None:
@@ -307,6 +309,8 @@ def test_a_release_is_installed_and_upgraded_and_configuration_stays(machine: Pa
     ):  # fmt: skip
         assert (machine / "usr/lib/systemd/system" / name).read_bytes() == (SYSTEMD / name).read_bytes()
     assert (machine / "etc/systemd/system/multi-user.target.wants/edge-agent.service").is_symlink()
+    sysctl = (machine / "usr/lib/sysctl.d/60-edge-agent.conf").read_text()
+    assert f"net.core.rmem_max = {RECEIVE_BUFFER_BYTES}\n" in sysctl
     assert "/opt/store-edge-agent/current/bin/python -I -m agent " in (machine / "usr/bin/edge-agent").read_text()
 
     (machine / "etc/edge-agent/agent.toml").write_text("# mine\n")

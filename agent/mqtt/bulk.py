@@ -13,12 +13,13 @@ from agent.mqtt.handled import Handled
 from agent.mqtt.topics import SUBSCRIPTIONS
 from agent.mqtt.users import AGENT
 from agent.mqtt.wire.intake import Intake, connect
+from agent.runtime.notify import KeptSockets
 
 log = logging.getLogger(__name__)
 
 # Short: what devices publish while we are away is in the broker's memory only.
 _BACKOFF_BASE_SECONDS = 0.05
-_BACKOFF_CAP_SECONDS = 1.0
+_BACKOFF_CAP_SECONDS = 0.25
 # A connection that lived shorter counts as another failure: two agents with one client id would else throw each
 # other out without pause.
 _STEADY_SECONDS = 1.0
@@ -35,13 +36,20 @@ class Bulk:
         handled: Handled,
         clock: Clock,
         draw: Callable[[], float],
+        *,
+        kept: KeptSockets,
+        save: Callable[[], None],
     ) -> None:
+        """`save` has the broker write what it knows: it must not forget a new session when it is killed."""
         self._config = config
         self._password = password
         self._bridge = bridge
         self._handled = handled
         self._clock = clock
         self._draw = draw
+        self._kept = kept
+        self._save = save
+        self._is_new = False
         self._intake: Intake | None = None
 
     @property
@@ -69,9 +77,12 @@ class Bulk:
             began = self._clock.seconds()
             try:
                 async with connect(
-                    self._config, AGENT, self._password, SUBSCRIPTIONS, self._bridge.deliver, self._bridge.forget
+                    self._config, AGENT, self._password, SUBSCRIPTIONS, self._bridge.deliver, self._forget, self._kept
                 ) as intake:
                     self._intake = intake
+                    if self._is_new:
+                        self._is_new = False
+                        self._save()
                     log.info("broker connected", extra={"host": self._config.host, "port": self._config.port})
                     await intake.lost()
             except AwayError as why:
@@ -87,6 +98,10 @@ class Bulk:
                 )
             )
             attempt += 1
+
+    def _forget(self) -> None:
+        self._is_new = True
+        self._bridge.forget()
 
     async def _wake_at(self, stop: asyncio.Event) -> None:
         await stop.wait()

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from agent.clock import Clock
-from agent.errors import AwayError, EdgeError
+from agent.errors import AwayError, EdgeError, StorageError
 from agent.model import Sink
 from agent.mqtt import lists, tenants
 from agent.mqtt.access import policy
@@ -51,9 +51,10 @@ class Gate:
         self._renewals: Renewals | None = None
         self.accounts = Accounts(AccountsFile(state_dir / "accounts.db", clock.wall_nano), self._changed)
         self.views = Views(self._secret, self._changed)
+        self._ca = DeviceCa(state_dir, broker_dir, clock)
         self.identities = Identities(
             self.accounts,
-            DeviceCa(state_dir, broker_dir, clock),
+            self._ca,
             self._secret,
             clock,
             apply_access=self.apply_access,
@@ -81,6 +82,13 @@ class Gate:
         control.on_connected.append(self._lists.connected)
         self._renewals = Renewals(self.accounts.get, self.identities.put, commands.publish, self._clock)
         commands.subscribe(FILTER, self._renewals.offer)
+
+    def save_broker(self) -> None:
+        """The broker writes what it knows, now. If it can't be told, it does within its autosave_interval."""
+        try:
+            self._ca.reload()
+        except StorageError as why:
+            log.warning("the broker can't be told to save", extra={"reason": why})
 
     async def open(self) -> None:
         """Raises StorageError."""

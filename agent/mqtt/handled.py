@@ -63,6 +63,15 @@ class Handled:
             self._known = set(self._marks)
         return found in self._known
 
+    def repeated(self, marks: Sequence[int]) -> int:
+        """How many of `marks`, from the first on, were noted last and in this order.
+
+        To be asked of what may be the very batch that was noted last. Stricter than `has`: after a broker was killed,
+        packet ids come again, and a thermometer that always says 4.0 would be a copy of itself.
+        """
+        asked, last = array("Q", marks), self._marks[max(0, len(self._marks) - len(marks)) :]
+        return next((count for count in range(len(last), 0, -1) if last[-count:] == asked[:count]), 0)
+
     def note(self, marks: Sequence[int]) -> None:
         """Their messages are durable."""
         if self._known is not None:

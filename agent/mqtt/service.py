@@ -28,6 +28,7 @@ from agent.mqtt.rules.rules import Rules
 from agent.mqtt.users import AGENT, COMMANDS, CONTROL
 from agent.mqtt.views import Views
 from agent.orders import CommandAnswer, CommandOrder, CommandView, DeviceOrder, DevicePage, DeviceQuery, IssuedDevices
+from agent.runtime.notify import KeptSockets
 from agent.runtime.service import pause
 from agent.spec import DeviceRule
 
@@ -45,7 +46,13 @@ class MqttService:
     name = "mqtt"
 
     def __init__(
-        self, config: MqttConfig, state_dir: Path, record: Sink, clock: Clock, draw: Callable[[], float]
+        self,
+        config: MqttConfig,
+        state_dir: Path,
+        record: Sink,
+        clock: Clock,
+        draw: Callable[[], float],
+        kept: KeptSockets,
     ) -> None:
         """Raises StorageError, CorruptError, when what all passwords are derived from can't be read or made."""
         self._config = config
@@ -72,7 +79,17 @@ class MqttService:
         self._control = Control(config, CONTROL, self._gate.password(CONTROL), clock, draw)
         self._gate.attach(self._control, self._down.control)
         self._bridge = Bridge(self._down.record, self._registry, self._rules, self._held, handled, clock, draw)
-        self._bulk = Bulk(config, self._gate.password(AGENT), self._bridge, handled, clock, draw)
+        self._kept = kept
+        self._bulk = Bulk(
+            config,
+            self._gate.password(AGENT),
+            self._bridge,
+            handled,
+            clock,
+            draw,
+            kept=kept,
+            save=self._gate.save_broker,
+        )
         self._keeper = Keeper(
             self._registry,
             RegistryFile(state_dir / "devices.sqlite"),
@@ -131,6 +148,7 @@ class MqttService:
 
     async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         if not self._config.enabled:
+            self._kept.take("")  # what was left when it was enabled
             while not stop.is_set():
                 beat()
                 await pause(stop, _BEAT_SECONDS)

@@ -8,22 +8,17 @@ from agent.model import Body, DeviceMessage, Event
 
 
 class FakeIntake:
-    """`acknowledged` are packet ids, `writes` how many at once."""
+    """`acknowledged` are packet ids, `writes` how many at once, `on_acknowledged` is called after each."""
 
     def __init__(self):
         self.acknowledged: list[int] = []
         self.writes: list[int] = []
-        self.paused = False
+        self.on_acknowledged = lambda: None
 
     def acknowledge(self, deliveries):
         self.acknowledged += [each.packet_id for each in deliveries if each.packet_id]
         self.writes.append(len(deliveries))
-
-    def pause(self):
-        self.paused = True
-
-    def resume(self):
-        self.paused = False
+        self.on_acknowledged()
 
 
 class FakeSink:

@@ -31,10 +31,16 @@ def stream(data: bytes) -> None:
 def _decoded(data: bytes, size: int) -> tuple[list[Delivery], list[Control], bool]:
     deliveries: list[Delivery] = []
     controls: list[Control] = []
-    decoder = Decoder()
+    decoder, taken = Decoder(), 0
     try:
-        for at in range(0, len(data), size):
-            decoder.feed(data[at : at + size], deliveries, controls)
+        for end in range(size, len(data) + size, size):
+            while True:
+                found: list[Delivery] = []
+                more = decoder.feed(data[taken:end], found, controls)
+                deliveries += found
+                taken += more
+                if not more:
+                    break
     except MalformedError:
         return deliveries, controls, True
     return deliveries, controls, False

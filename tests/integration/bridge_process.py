@@ -19,6 +19,7 @@ from agent.mqtt.registry.registry import Registry
 from agent.mqtt.rules.backlog import Backlog
 from agent.mqtt.rules.held import Held
 from agent.mqtt.rules.rules import Rules
+from agent.runtime.notify import KeptSockets, Notifier
 
 
 async def main(port: int, directory: Path) -> None:
@@ -37,13 +38,14 @@ async def main(port: int, directory: Path) -> None:
         os.write(fd, data)
         os.fdatasync(fd)
 
+    kept = KeptSockets.from_environ(Notifier.from_environ(os.environ), os.environ, os.getpid())
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     clock, draw = system_clock(), random.random
     backlog, handled = Backlog(), Handled(directory / "handled")
     held = Held(directory / "held.db", backlog, clock, lambda: "epoch")
     bridge = Bridge(record, Registry(), Rules(backlog), held, handled, clock, draw)
-    bulk = Bulk(MqttConfig(port=port), "", bridge, handled, clock, draw)
+    bulk = Bulk(MqttConfig(port=port), "", bridge, handled, clock, draw, kept=kept, save=lambda: None)
     async with asyncio.TaskGroup() as group:
         group.create_task(bulk.run(stop, lambda: None))
         while not bulk.connected:

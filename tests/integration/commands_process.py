@@ -24,6 +24,7 @@ from agent.mqtt.rules.backlog import Backlog
 from agent.mqtt.rules.held import Held
 from agent.mqtt.rules.rules import Rules
 from agent.orders import CommandOrder
+from agent.runtime.notify import KeptSockets
 from agent.spec import MqttView
 from tests.fakes.mqtt_parts import FakeSink
 
@@ -41,7 +42,8 @@ async def running(
     known = Known(device=registry.get, rule=rules.find, views=views)
     down = Down(config, directory, sink, clock, draw, known, "")
     held = Held(directory / "held.db", backlog, clock, lambda: "epoch")
-    bulk = Bulk(config, "", Bridge(down.record, registry, rules, held, handled, clock, draw), handled, clock, draw)
+    bridge = Bridge(down.record, registry, rules, held, handled, clock, draw)
+    bulk = Bulk(config, "", bridge, handled, clock, draw, kept=KeptSockets(), save=lambda: None)
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         below = group.create_task(down.run())

@@ -17,6 +17,8 @@ import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from tests.notified import Notified
+
 TOP = Path(__file__).parents[2]
 MOSQUITTO = "/usr/sbin/mosquitto"
 # Each turn of mosquitto's loop in which something changed ends with all queues written and fsynced.
@@ -56,7 +58,7 @@ class Broker:
         if os.geteuid() == 0:
             shutil.chown(data, "mosquitto")
         self._conf.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
+            f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence true\nset_tcp_nodelay true\n"
             f"persistence_location {data}/\n{_shipped_bounds()}{settings}\n"
         )
         self._log = (directory / "mosquitto.log").open("ab")
@@ -65,6 +67,11 @@ class Broker:
     async def start(self) -> None:
         self._process = subprocess.Popen([MOSQUITTO, "-c", self._conf], stdout=self._log, stderr=self._log)
         await until(self._listens, "mosquitto to listen")
+
+    def save(self) -> None:
+        """Have its state written, as the agent does with a new session."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGUSR1)
 
     def end(self, number: signal.Signals) -> None:
         assert self._process is not None
@@ -173,8 +180,9 @@ async def count_until_killed(broker: Broker) -> set[int]:
 class BridgeProcess:
     """The bridge in a process of its own (bridge_process.py), whose records are lines of a file."""
 
-    def __init__(self, port: int, directory: Path) -> None:
-        self._port, self._directory = port, directory
+    def __init__(self, port: int, directory: Path, notified: Notified | None = None) -> None:
+        """`notified` keeps its connection while it is dead."""
+        self._port, self._directory, self._notified = port, directory, notified
         self._records = directory / "records"
         self._records.touch()
         self._process: subprocess.Popen[bytes] | None = None
@@ -182,12 +190,19 @@ class BridgeProcess:
     def start(self) -> None:
         argv = [sys.executable, "-m", "tests.integration.bridge_process", str(self._port), str(self._directory)]
         env = {**os.environ, "PYTHONPATH": f"{TOP}:{TOP / 'proto'}"}
-        self._process = subprocess.Popen(argv, cwd=TOP, env=env)
+        fds: tuple[int, ...] = ()
+        if self._notified is not None:
+            env["NOTIFY_SOCKET"] = str(self._notified.path)
+            argv, fds = self._notified.start(argv)
+        self._process = subprocess.Popen(argv, cwd=TOP, env=env, pass_fds=fds)
 
     def ready(self) -> bool:
         """Connected, and its subscription stands."""
         assert self._process is not None and self._process.poll() is None, "the bridge ended"
         return (self._directory / f"ready-{self._process.pid}").exists()
+
+    def alive(self) -> bool:
+        return self._process is not None
 
     def kill(self) -> None:
         if self._process is not None:

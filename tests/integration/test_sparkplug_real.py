@@ -18,6 +18,7 @@ from agent.config.schema import MqttConfig
 from agent.model import DeviceView
 from agent.mqtt.service import MqttService
 from agent.orders import DeviceQuery
+from agent.runtime.notify import KeptSockets
 from agent.spec import DeviceRule, Residency
 from tests.fakes.mqtt_parts import FakeSink
 from tests.fixtures.captures import Capture, captures
@@ -70,7 +71,7 @@ def sink() -> FakeSink:
 
 @pytest.fixture
 async def service(broker: Broker, tmp_path: Path, sink: FakeSink) -> AsyncIterator[MqttService]:
-    one = MqttService(MqttConfig(port=broker.port), tmp_path, sink, system_clock(), random.random)
+    one = MqttService(MqttConfig(port=broker.port), tmp_path, sink, system_clock(), random.random, KeptSockets())
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         group.create_task(one.run(stop, lambda: None))

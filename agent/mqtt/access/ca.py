@@ -85,7 +85,7 @@ class DeviceCa:
             base64.b64decode(answer["ca"]), answer["server_not_after_unix_nano"], changed=answer["changed"]
         )
         if standing.changed:
-            self._reload()
+            self.reload()
         return standing
 
     async def check(self, wishes: Sequence[Wish]) -> None:
@@ -103,7 +103,7 @@ class DeviceCa:
     async def revoke(self, serials: Collection[str]) -> None:
         """The CRL lists exactly these, and the broker is told to read it again."""
         await self._ask("crl", {"revoked": sorted(serials)})
-        self._reload()
+        self.reload()
 
     async def _ask(self, verb: str, asked: dict[str, Any]) -> dict[str, Any]:
         stdin = json.dumps({**asked, "now_unix_nano": self._clock.wall_nano()}).encode()
@@ -112,8 +112,11 @@ class DeviceCa:
         )
         return answer
 
-    def _reload(self) -> None:
-        """A .path unit watches this file, and has the broker read its certificates and the CRL again (SIGHUP)."""
+    def reload(self) -> None:
+        """A .path unit watches this file: the broker reads its certificates and the CRL again, and saves its state.
+
+        Raises StorageError.
+        """
         path = self._broker_dir / "reload"
         try:
             write_atomic(path, f"{self._clock.wall_nano()}\n".encode(), mode=0o640)

@@ -27,6 +27,9 @@ from agent.mqtt.wire.fields import (
 
 MAX_PACKET_BYTES = 256 * 1024
 """Twice what a record takes. What is between is refused, counted and logged; what is above, the broker drops for us."""
+MAX_DELIVERIES = 1000
+"""What is handed over at once, and so is one group commit. Research: 180,000 messages a second at 100 a commit, 270,000
+at 1,000. A kill repeats the batch that was just written, and central knows a copy among its newest 4,000."""
 
 PINGREQ = b"\xc0\x00"
 DISCONNECT = b"\xe0\x00"
@@ -88,9 +91,10 @@ def connect(
     *,
     keepalive_seconds: int,
     receive_maximum: int,
+    max_packet_bytes: int = MAX_PACKET_BYTES,
 ) -> bytes:
     """Resume the session. No user name when `username` is empty. ValueError when a text is too long."""
-    properties = pack(">BIBHBI", 0x11, _NEVER, 0x21, receive_maximum, 0x27, MAX_PACKET_BYTES)
+    properties = pack(">BIBHBI", 0x11, _NEVER, 0x21, receive_maximum, 0x27, max_packet_bytes)
     flags = (0x80 if username else 0) | (0 if password is None else 0x40)
     body = text("MQTT") + pack(">BBH", 5, flags, keepalive_seconds) + variable(len(properties)) + properties
     body += text(client_id)
@@ -124,72 +128,65 @@ def complete(packet_id: int) -> bytes:
 
 
 class Decoder:
-    """Takes the stream in pieces of any size; a packet that isn't whole yet is kept."""
+    """Keeps nothing of the stream: what isn't whole yet is brought again, with more behind it."""
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._held = 0
-        self._needed = 0
         self._topics: dict[bytes, str] = {}
+        self.needed = 2
+        """How many bytes it takes, from the first packet that wasn't whole, to go on with it."""
 
-    def feed(self, data: bytes, deliveries: list[Delivery], controls: list[Control]) -> None:
-        """Append what `data` completes, in order.
-
-        Raises MalformedError after all before the bad packet was appended. Nothing can be read after it.
-        """
-        if self._pieces:
-            # Joined once, when there is enough: adding to it piece by piece would copy it as often.
-            self._pieces.append(data)
-            self._held += len(data)
-            if self._held < self._needed:
-                return
-            data = b"".join(self._pieces)
-            self._pieces.clear()
-        at = self._packets(data, deliveries, controls)
-        if at < len(data):
-            self._pieces.append(data[at:])
-            self._held = len(data) - at
-
-    def _packets(  # noqa: C901  the one loop that each message goes through: a call more for each is a third slower
+    def feed(  # noqa: C901  the one loop that each message goes through: a call more for each is a third slower
         self, data: bytes, deliveries: list[Delivery], controls: list[Control]
     ) -> int:
-        """Where the first packet begins that isn't whole; `_needed` is then what is needed to go on with it."""
+        """Append what is whole, in order, until `deliveries` has MAX_DELIVERIES; answers how many bytes that took.
+
+        Raises MalformedError when the first packet is bad. Nothing can be read after it.
+        """
         at, end = 0, len(data)
         topics, new, append = self._topics, _new, deliveries.append
-        while end - at > 1:
-            first, length, body = data[at], data[at + 1], at + 2
-            if length > 0x7F:
-                if end > body and data[body] < 0x80:  # two bytes of length, the usual
-                    length = length & 0x7F | data[body] << 7
-                    body += 1
+        try:
+            while end - at > 1 and len(deliveries) < MAX_DELIVERIES:
+                first, length, body = data[at], data[at + 1], at + 2
+                if length > 0x7F:
+                    if end > body and data[body] < 0x80:  # two bytes of length, the usual
+                        length = length & 0x7F | data[body] << 7
+                        body += 1
+                    else:
+                        length, body = _long_length(data, at)
+                        if not body:
+                            self.needed = end - at + 1
+                            return at
+                follows = body + length
+                if follows > end:
+                    self.needed = follows - at
+                    return at
+                if first & 0xF6 == 0x32 and length > 4:  # PUBLISH, QoS 1
+                    topic_end = body + 2 + (data[body] << 8 | data[body + 1])
+                    # Without properties, their length, 0, is the byte before the payload.
+                    if topic_end + 2 < follows and not data[topic_end + 2]:
+                        topic = topics.get(data[body + 2 : topic_end])
+                        packet_id = data[topic_end] << 8 | data[topic_end + 1]
+                        if topic is not None and packet_id:
+                            fields = (
+                                topic,
+                                data[topic_end + 3 : follows],
+                                1,
+                                first & 1 == 1,
+                                first & 8 == 8,
+                                packet_id,
+                            )
+                            append(new(Delivery, fields + _NO_PROPERTIES))
+                            at = follows
+                            continue
+                if first & 0xF0 == 0x30:
+                    append(self._publish(first, data[body:follows]))
                 else:
-                    length, body = _long_length(data, at)
-                    if not body:
-                        self._needed = end - at + 1
-                        return at
-                    if length > MAX_PACKET_BYTES:
-                        raise MalformedError(f"a packet of {length} bytes")
-            follows = body + length
-            if follows > end:
-                self._needed = follows - at
-                return at
-            if first & 0xF6 == 0x32 and length > 4:  # PUBLISH, QoS 1
-                topic_end = body + 2 + (data[body] << 8 | data[body + 1])
-                # Without properties, their length, 0, is the byte before the payload.
-                if topic_end + 2 < follows and not data[topic_end + 2]:
-                    topic = topics.get(data[body + 2 : topic_end])
-                    packet_id = data[topic_end] << 8 | data[topic_end + 1]
-                    if topic is not None and packet_id:
-                        fields = (topic, data[topic_end + 3 : follows], 1, first & 1 == 1, first & 8 == 8, packet_id)
-                        append(new(Delivery, fields + _NO_PROPERTIES))
-                        at = follows
-                        continue
-            if first & 0xF0 == 0x30:
-                append(self._publish(first, data[body:follows]))
-            else:
-                controls.append(_control(first, data[body:follows]))
-            at = follows
-        self._needed = 2
+                    controls.append(_control(first, data[body:follows]))
+                at = follows
+        except MalformedError:
+            if not at:
+                raise
+        self.needed = 2
         return at
 
     def _publish(self, first: int, body: bytes) -> Delivery:
@@ -239,6 +236,8 @@ def _long_length(data: bytes, at: int) -> tuple[int, int]:
             return 0, 0
         length |= (data[where] & 0x7F) << 7 * digit
         if data[where] < 0x80:
+            if length > MAX_PACKET_BYTES:
+                raise MalformedError(f"a packet of {length} bytes")
             return length, where + 1
     raise MalformedError("a remaining length of more than four bytes")
 

@@ -10,6 +10,7 @@ from agent.config.schema import MqttConfig
 from agent.errors import AwayError
 from agent.mqtt import bulk as module
 from agent.mqtt.bulk import Bulk
+from agent.runtime.notify import KeptSockets
 from tests.fakes.mqtt_parts import FakeTime
 
 
@@ -27,12 +28,13 @@ class FakeHandled:
 class FakeBridge:
     def __init__(self):
         self.woken = asyncio.Event()
+        self.forgotten = 0
 
     def deliver(self, *_):
         raise AssertionError("nothing comes")
 
     def forget(self):
-        raise AssertionError("nothing is lost")
+        self.forgotten += 1
 
     def wake(self):
         self.woken.set()
@@ -57,17 +59,30 @@ async def bench(monkeypatch):
     time, made = FakeTime(), []
 
     @asynccontextmanager
-    async def connect(config, user, password, filters, deliver, session_lost):
+    async def connect(config, user, password, filters, deliver, session_lost, kept):
         assert (user, password) == ("edge-agent", "secret")
         assert "devices/#" in filters
         made.append(FakeIntake())
         if len(made) in {2, 3}:
             raise AwayError("broker: nobody")
+        if len(made) == 1:
+            session_lost()
         yield made[-1]
 
     monkeypatch.setattr(module, "connect", connect)
     handled = FakeHandled()
-    return Bulk(MqttConfig(), "secret", FakeBridge(), handled, time.clock(), lambda: 0.0), handled, made
+    bridge, said = FakeBridge(), handled.said
+    one = Bulk(
+        MqttConfig(),
+        "secret",
+        bridge,
+        handled,
+        time.clock(),
+        lambda: 0.0,
+        kept=KeptSockets(),
+        save=lambda: said.append(f"save {bridge.forgotten}"),
+    )
+    return one, handled, made
 
 
 async def test_a_lost_connection_is_tried_for_again_and_said_once(bench, caplog):
@@ -81,9 +96,9 @@ async def test_a_lost_connection_is_tried_for_again_and_said_once(bench, caplog)
         made[0].end.set_exception(AwayError("broker: gone"))
         while len(made) < 4 or not bulk.connected:
             await asyncio.sleep(0)
-        assert handled.said == ["open"]
+        assert handled.said == ["open", "save 1"]  # what is new to the broker is, once the subscription stands
         stop.set()
-    assert handled.said == ["open", "close"]
+    assert handled.said == ["open", "save 1", "close"]
     assert not bulk.connected
     told = [record.getMessage() for record in caplog.records if record.levelno >= logging.INFO]
     assert told == ["broker connected", "broker is away", "broker connected"]

@@ -113,3 +113,13 @@ def test_a_full_disk_is_said_once_and_leaves_whole_marks(make, monkeypatch, capl
     monkeypatch.undo()
     one.note([5])
     assert make().has(5)
+
+
+def test_a_batch_that_was_noted_last_is_known_as_far_as_it_went(make):
+    one = make()
+    one.note([1, 2, 3, 4, 5])
+    assert one.repeated([3, 4, 5, 6, 7]) == 3
+    assert one.repeated([1, 2, 3, 4, 5]) == 5
+    assert one.repeated([5]) == 1
+    assert one.repeated([3, 4, 6]) == one.repeated([9]) == one.repeated([]) == 0
+    assert make().repeated([4, 5, 6]) == 2

@@ -9,6 +9,7 @@ from agent.config.schema import MqttConfig
 from agent.errors import CorruptError, RefusedError
 from agent.mqtt.service import MqttService
 from agent.orders import CommandOrder, DeviceOrder
+from agent.runtime.notify import KeptSockets
 from agent.spec import DeviceRule
 from tests.fakes.mqtt_parts import FakeSink, FakeTime
 
@@ -21,7 +22,7 @@ def closed_port():
 
 
 def service(tmp_path, **config):
-    return MqttService(MqttConfig(**config), tmp_path, FakeSink(), FakeTime().clock(), lambda: 0.0)
+    return MqttService(MqttConfig(**config), tmp_path, FakeSink(), FakeTime().clock(), lambda: 0.0, KeptSockets())
 
 
 async def test_disabled_it_beats_and_waits_for_the_end(tmp_path):

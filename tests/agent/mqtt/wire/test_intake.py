@@ -14,10 +14,14 @@ from agent.errors import AwayError
 from agent.mqtt.wire import intake as module
 from agent.mqtt.wire.delivery import Delivery
 from agent.mqtt.wire.intake import connect
+from agent.runtime.notify import KeptSockets
 from tests.fakes.mqtt_packets import packet, properties, publish
 
 PRESENT, NEW = packet(0x20, b"\1\0\0"), packet(0x20, b"\0\0\0")
 GRANTED = packet(0x90, b"\0\1\0\2\2")
+
+
+NOBODY = KeptSockets()
 
 
 class Broker:
@@ -25,26 +29,28 @@ class Broker:
 
     def __init__(self, connack=PRESENT, suback=GRANTED):
         self.connack, self.suback = connack, suback
-        self.delivered, self.reads, self.sessions_lost = [], [], 0
+        self.delivered, self.looks, self.sessions_lost, self.durable = [], [], 0, True
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.config = MqttConfig(port=self._listening.getsockname()[1])
 
-    def deliver(self, intake, deliveries, size_bytes):
+    def deliver(self, intake, deliveries, again):
         self.delivered += deliveries
-        self.reads.append(size_bytes)
+        self.looks.append(again)
+        if self.durable:
+            asyncio.get_running_loop().call_soon(intake.acknowledge, deliveries)
 
     def session_lost(self):
         self.sessions_lost += 1
         assert self.delivered == []
 
     @asynccontextmanager
-    async def talk(self):
+    async def talk(self, kept=NOBODY):
         """(intake, the broker's socket); the subscription stands."""
         loop = asyncio.get_running_loop()
         self._listening.setblocking(False)
         greeting = asyncio.ensure_future(self._greet(loop))
         try:
-            link = connect(self.config, "edge-agent", "secret", ("a/#", "b/#"), self.deliver, self.session_lost)
+            link = connect(self.config, "edge-agent", "secret", ("a/#", "b/#"), self.deliver, self.session_lost, kept)
             async with link as intake:
                 yield intake, await greeting
         finally:
@@ -84,20 +90,37 @@ async def lost(intake):
     return str(why.value)
 
 
-async def test_messages_are_delivered_by_the_read_and_acknowledged_when_told():
+def in_kernel(intake):
+    """Bytes that have arrived and were not taken out."""
+    return struct.unpack("i", fcntl.ioctl(intake._sock, termios.FIONREAD, bytes(4)))[0]
+
+
+async def test_messages_stay_in_the_kernel_until_they_are_acknowledged_and_nothing_is_read_before():
     broker = Broker()
+    broker.durable = False
     async with broker.talk() as (intake, sock):
-        sock.sendall(publish("a/b", b"1", packet_id=1) + publish("a/b", b"2", packet_id=2, qos=2))
+        first = publish("a/b", b"1", packet_id=1) + publish("a/b", b"2", packet_id=2, qos=2)
+        sock.sendall(first)
         while len(broker.delivered) < 2:
             await asyncio.sleep(0)
-        assert sum(broker.reads) == len(publish("a/b", b"1")) * 2
+        sock.sendall(publish("a/b", b"3", packet_id=3))
+        await broker.kernel_has_sent()
+        await asyncio.sleep(0)
+        assert (len(broker.delivered), in_kernel(intake)) == (2, len(first) + len(publish("a/b", b"3")))
         sock.setblocking(False)
         with pytest.raises(BlockingIOError):
             sock.recv(1)
         intake.acknowledge(broker.delivered)
         assert await broker.said(8) == b"\x40\2\0\1\x50\2\0\2"
+        while len(broker.delivered) < 3:
+            await asyncio.sleep(0)
+        assert in_kernel(intake) == len(publish("a/b", b"3"))
+        intake.acknowledge(broker.delivered[2:])
+        assert await broker.said(4) == b"\x40\2\0\3"
         await asyncio.get_running_loop().sock_sendall(sock, b"\x62\2\0\2")
         assert await broker.said(4) == b"\x70\2\0\2"
+        assert in_kernel(intake) == 0
+        assert broker.looks == [False, False]
     assert await broker.said(2) == b"\xe0\0"
     assert b"edge-agent" in broker.hello and b"secret" in broker.hello
     assert b"a/#" in broker.subscribed and b"b/#" in broker.subscribed
@@ -135,7 +158,7 @@ async def test_nobody_there_is_away():
     with socket.create_server(("127.0.0.1", 0)) as unused:
         config = MqttConfig(port=unused.getsockname()[1])
     with pytest.raises(AwayError, match="111"):
-        async with connect(config, "u", "p", ("a",), lambda *_: None, lambda: None):
+        async with connect(config, "u", "p", ("a",), lambda *_: None, lambda: None, NOBODY):
             raise AssertionError("connected to nothing")
 
 
@@ -143,71 +166,183 @@ async def test_a_broker_that_accepts_and_says_nothing_is_away(monkeypatch):
     monkeypatch.setattr(module, "_CONNECT_SECONDS", 0.05)
     broker = Broker()
     with pytest.raises(AwayError, match="no answer"):
-        async with connect(broker.config, "u", "p", ("a",), broker.deliver, broker.session_lost):
+        async with connect(broker.config, "u", "p", ("a",), broker.deliver, broker.session_lost, NOBODY):
             raise AssertionError("connected to nothing")
     broker._listening.close()
 
 
-@pytest.mark.parametrize("paused", [False, True])
+@pytest.mark.parametrize("durable", [False, True])
 @pytest.mark.parametrize("reset", [False, True])
-async def test_what_was_written_before_the_broker_died_is_delivered_to_the_last_byte(paused, reset):
+async def test_what_was_written_before_the_broker_died_is_delivered_to_the_last_byte(durable, reset):
     broker = Broker()
     async with broker.talk() as (intake, sock):
-        if paused:
-            intake.pause()
-        else:
-            sock.sendall(publish("a/b", b"seen"))
-            while not broker.delivered:
-                await asyncio.sleep(0)
+        broker.durable = durable
+        sock.sendall(publish("a/b", b"seen", packet_id=7))
+        while not broker.delivered:
+            await asyncio.sleep(0)
+        seen = broker.delivered[:]
         sock.setblocking(False)
-        whole = b"".join(publish("a/b", b"%d" % n, packet_id=n) for n in range(1, 5001))
+        whole = b"".join(publish("a/b", b"%d" % n, packet_id=n) for n in range(1, 5001)) + b"cut"
         await asyncio.get_running_loop().sock_sendall(sock, whole)
-        intake.acknowledge([Delivery("a/b", b"", 1, False, False, 7)])  # unread there: the end becomes a reset
+        intake._send(b"\xc0\0")  # unread there: the end becomes a reset
         await broker.kernel_has_sent()
         broker.reset() if reset else sock.close()
         for _ in range(50):  # writes fail now, which ends nothing
-            intake.acknowledge([Delivery("a/b", b"", 1, False, False, 8)])
-        if paused:
-            assert broker.delivered == []
-            intake.resume()
+            intake._send(b"\xc0\0")
+        if not durable:
+            assert broker.delivered == seen
+            broker.durable = True
+            intake.acknowledge(seen)
         await lost(intake)
-        assert [each.payload for each in broker.delivered[-5000:]] == [b"%d" % n for n in range(1, 5001)]
-        intake.acknowledge(broker.delivered)
-        intake.pause()
-        intake.resume()
+        assert [each.payload for each in broker.delivered[1:]] == [b"%d" % n for n in range(1, 5001)]
+        intake.acknowledge(seen)
         await lost(intake)
 
 
-async def test_a_broker_that_reads_late_gets_all_acknowledgements():
+async def test_a_broker_that_reads_late_gets_all_acknowledgements_before_anything_is_taken_out():
     broker = Broker()
-    async with broker.talk() as (intake, _):
-        many = [Delivery("t", b"", 1, False, False, n % 65535 + 1) for n in range(50_000)]
-        for _ in range(40):
-            intake.acknowledge(many)
+    broker.durable = False
+    async with broker.talk() as (intake, sock):
+        sock.sendall(publish("a/b", b"1"))
+        while not broker.delivered:
+            await asyncio.sleep(0)
+        many = [Delivery("t", b"", 1, False, False, n % 65535 + 1) for n in range(2_000_000)]
+        intake.acknowledge(many)
         assert not intake._writable
-        found = await broker.said(4 * 40 * 50_000)
-        assert found == module.codec.acknowledge(many) * 40
+        assert in_kernel(intake)
+        assert await broker.said(4 * len(many)) == module.codec.acknowledge(many)
         while not intake._writable:
+            await asyncio.sleep(0)
+        assert not in_kernel(intake)
+    broker.sock.close()
+
+
+async def test_a_broker_that_says_nothing_for_long_is_lost_but_not_while_we_do_not_listen():
+    broker = Broker(packet(0x20, b"\1\0" + properties(2, ServerKeepAlive=1)))
+    broker.durable = False
+    async with broker.talk() as (intake, sock):
+        sock.sendall(publish("a/b", b"1"))
+        for _ in range(4):
+            assert await broker.said(2) == b"\xc0\0"
+        assert not intake.is_lost
+        intake.acknowledge(broker.delivered)
+        assert "silent for 1 s" in await lost(intake)
+    broker.sock.close()
+
+
+async def test_a_packet_that_comes_in_pieces_is_looked_at_a_few_times_only(monkeypatch):
+    broker = Broker()
+    async with broker.talk() as (intake, sock):
+        looks = []
+        feed = intake._decoder.feed
+        monkeypatch.setattr(intake._decoder, "feed", lambda *words: looks.append(1) or feed(*words))
+        whole = publish("a/b", bytes(150_000))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in range(0, len(whole), 1000):
+            await asyncio.get_running_loop().sock_sendall(sock, whole[at : at + 1000])
+            await broker.kernel_has_sent()
+            await asyncio.sleep(0)
+        while not broker.delivered:
+            await asyncio.sleep(0)
+        assert [len(each.payload) for each in broker.delivered] == [150_000]
+        assert len(looks) < 10
+        sock.sendall(publish("a/b", b"small"))
+        while len(broker.delivered) < 2:
             await asyncio.sleep(0)
     broker.sock.close()
 
 
-async def test_a_broker_that_says_nothing_for_long_is_lost_but_not_while_we_do_not_listen(monkeypatch):
-    broker = Broker(packet(0x20, b"\1\0" + properties(2, ServerKeepAlive=1)))
-    async with broker.talk() as (intake, _):
-        assert await broker.said(2) == b"\xc0\0"
-        intake.pause()
-        assert await broker.said(2) == b"\xc0\0"
-        assert not intake._lost.done()
-        intake.resume()
-        assert "silent for 1 s" in await lost(intake)
-    broker.sock.close()
+async def test_a_connection_that_ends_within_a_packet_ends():
+    broker = Broker()
+    async with broker.talk() as (intake, sock):
+        sock.sendall(publish("a/b", bytes(1000))[:500])
+        await broker.kernel_has_sent()
+        sock.close()
+        assert "in the middle of a packet" in await lost(intake)
+
+
+# --- kept over a restart ---------------------------------------------------------------------------
+
+
+class Systemd:
+    """Keeps one socket; each process has its own KeptSockets."""
+
+    def __init__(self):
+        self.socket = None
+
+    def process(self):
+        left = {} if self.socket is None else {self.name: self.socket.dup()}
+        for each in left.values():
+            each.setblocking(False)
+        return KeptSockets(self, left)
+
+    def store(self, name, sock):
+        if self.socket is None:
+            self.name, self.socket = name, sock.dup()
+        return True
+
+    def remove(self, name):
+        if self.socket is not None:
+            self.socket.close()
+            self.socket = None
+
+
+@pytest.mark.parametrize("acknowledged", [False, True])
+@pytest.mark.parametrize("alive", [False, True])
+async def test_another_process_goes_on_where_one_was_killed(acknowledged, alive):
+    systemd, broker = Systemd(), Broker()
+    broker.durable = acknowledged
+    stream = [publish("a/b", b"%d" % n, packet_id=n + 1) for n in range(20)]
+    async with broker.talk(systemd.process()) as (_, sock):
+        sock.sendall(b"".join(stream[:10]))
+        while len(broker.delivered) < 10:
+            await asyncio.sleep(0)
+        await broker.said(40 if acknowledged else 0)
+        broker.durable = False
+    sock.sendall(b"".join(stream[10:]))
+    if not alive:
+        await broker.kernel_has_sent()
+        sock.close()
+    later = Broker()
+    later.config = broker.config
+    again = connect(later.config, "u", "p", ("a/#", "b/#"), later.deliver, later.session_lost, systemd.process())
+    if alive:
+        sock.setblocking(False)
+        opening = asyncio.ensure_future(again.__aenter__())
+        async with asyncio.timeout(10):
+            subscribed = await asyncio.get_running_loop().sock_recv(sock, 14)
+            assert subscribed[0] == 0x82  # no DISCONNECT, no CONNECT
+            await asyncio.get_running_loop().sock_sendall(sock, GRANTED)
+            intake = await opening
+        await again.__aexit__(None, None, None)
+        assert systemd.socket is not None
+        assert not intake.is_lost or intake._lost.exception().args == ("broker: closed by us",)
+    else:
+        with pytest.raises(AwayError):
+            await again.__aenter__()
+        assert systemd.socket is None
+    assert [each.payload for each in later.delivered] == [b"%d" % n for n in range(10 * acknowledged, 20)]
+    assert later.looks[0] is True and not any(later.looks[1:])
+    assert later.sessions_lost == 0
+    systemd.remove("")
+    sock.close()
+    later._listening.close()
+
+
+async def test_a_lost_connection_is_not_kept_and_without_systemd_the_broker_is_told_of_the_end():
+    systemd, broker = Systemd(), Broker()
+    async with broker.talk(systemd.process()) as (intake, sock):
+        assert systemd.socket is not None
+        sock.close()
+        await lost(intake)
+    assert systemd.socket is None
 
 
 async def test_a_broker_that_sends_us_away_is_quoted():
     broker = Broker()
     async with broker.talk() as (intake, sock):
         sock.sendall(publish("a/b", b"last") + b"\xe0\1\x8e")
+        sock.close()
         assert "session taken over" in await lost(intake)
         assert [each.payload for each in broker.delivered] == [b"last"]
     broker.sock.close()
