@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agent import __version__
-from agent.cli import run
 from agent.errors import EdgeError
 
 # A verb is a file of agent/cli with HELP and `add(parser)`, which sets `handler`. Only the one that is asked for is
@@ -36,7 +35,9 @@ def main(words: Sequence[str], default_config: str) -> int:
 
 
 def _daemon(args: argparse.Namespace) -> int:
-    return run.run(args.config)
+    # By its name, so that no other verb waits for the daemon's imports: 0.5 s, and 25 MB for the gateway.
+    code: int = importlib.import_module("agent.cli.run").run(args.config)
+    return code
 
 
 def _parser(words: Sequence[str], default_config: str) -> argparse.ArgumentParser:

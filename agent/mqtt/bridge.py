@@ -129,6 +129,8 @@ class Bridge:
                 continue
             if delivery.expiry_seconds == 0:
                 self.expired += 1
+                if hold is not None:
+                    self._rules.gone(topic)
                 self._complain("device message expired before it was recorded", where.device, topic)
             elif hold is not None:
                 held.append((message, hold))

@@ -54,6 +54,10 @@ class Rules:
         self._backlog.expect(topic)
         return Hold(0.0)
 
+    def gone(self, topic: str) -> None:
+        """A message that was to be held has expired first: nobody waits behind it."""
+        self._backlog.settle(topic)
+
     def _put(self, operator: tuple[DeviceRule, ...], central: tuple[DeviceRule, ...]) -> None:
         if (operator, central) == (self._operator, self._central):
             return

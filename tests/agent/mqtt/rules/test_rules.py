@@ -18,6 +18,18 @@ def decides(rules: Rules, topic: str = TOPIC) -> DeviceRule | None:
     return rule.spec if rule else None
 
 
+def test_what_expires_before_it_is_held_keeps_nobody_waiting() -> None:
+    backlog = Backlog()
+    rules = Rules(backlog)
+    rules.set_central([DeviceRule("devices/#", batch_seconds=60)])
+    rule = rules.find("devices/a/b")
+    assert rule is not None
+    rules.judge(rule, "devices/a/b", b"1", 0.0)
+    assert backlog.topics == {"devices/a/b": 1}
+    rules.gone("devices/a/b")
+    assert backlog.topics == {}
+
+
 def test_what_was_chosen_on_site_is_asked_before_central() -> None:
     rules = Rules(Backlog())
     rules.set_central([DeviceRule("#", priority=9)])
