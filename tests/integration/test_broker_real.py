@@ -273,18 +273,20 @@ async def test_what_is_revoked_is_out_at_once_and_stays_out(shop: Shop) -> None:
 
 async def test_a_device_that_floods_the_agent_is_thrown_out_all_the_same(shop: Shop) -> None:
     old = shop.password("door")
+    lines = subprocess.Popen(["yes", "x" * 20], stdout=subprocess.PIPE)
+    words = ["-V", "5", "-p", str(shop.files.ports.plain), "-u", "door", "-P", old, "-i", "door", "-l", "-q", "0"]
     flood = subprocess.Popen(
-        f"yes xxxxxxxxxxxxxxxxxxxx | mosquitto_pub -V 5 -p {shop.files.ports.plain} -u door -P {old}"
-        " -i door -l -q 0 -t devices/door/cmd/open/ack",
-        shell=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        ["mosquitto_pub", *words, "-t", "devices/door/cmd/open/ack"],
+        stdin=lines.stdout, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
         await until(lambda: shop.answers > 2000, "the flood to come")
         assert await shop.gate.identities.revoke("door", forget=False), "in force while it floods"
         assert (await shop.client("door", old)).code == NOT_AUTHORIZED
     finally:
-        flood.kill()
-        flood.wait(10)
+        for process in (flood, lines):
+            process.kill()
+            process.communicate()
 
 
 async def test_a_run_has_what_it_was_granted_from_when_it_is_told_of_until_it_is_not(shop: Shop) -> None:
