@@ -72,16 +72,17 @@ class Node:
         self.sandbox = Sandbox(launcher.socket)
         self._port, self.directory = broker.port, directory
         self.gate: Gate
-        self.control: Control
+        self.commands: Control
 
     @asynccontextmanager
     async def agent(self, *specs: JobSpec) -> AsyncIterator[JobsService]:
         clock = system_clock()
         self.gate = gate = Gate(SECRET, self.directory, self.directory, unheard, clock, lambda _: True)
-        self.control = control = Control(
-            MqttConfig(port=self._port), policy.CONTROL, gate.password(policy.CONTROL), clock, lambda: 0.01
+        control, self.commands = (
+            Control(MqttConfig(port=self._port), user, gate.password(user), clock, lambda: 0.01)
+            for user in (policy.CONTROL, policy.COMMANDS)
         )
-        gate.attach(control, control)  # none of its devices asks for a certificate
+        gate.attach(control, self.commands)
         await gate.open()
         jobs = jobs_service(
             JobsConfig(reserve_cpu_milli=0), self.directory, self.sandbox, unheard,
@@ -89,7 +90,7 @@ class Node:
         )  # fmt: skip
         stop = asyncio.Event()
         await jobs.apply(wanted(*specs))
-        others = [asyncio.create_task(work) for work in (control.run(), gate.run())]
+        others = [asyncio.create_task(work) for work in (control.run(), self.commands.run(), gate.run())]
         task = asyncio.create_task(jobs.run(stop, lambda: None))
         try:
             async with asyncio.timeout(30):
@@ -238,7 +239,7 @@ async def test_a_broker_that_starts_anew_is_found_by_runs_that_are_there(node: N
         async with asyncio.timeout(20):
             while not [view for view in jobs.jobs() if view.state is JobState.FINISHED]:
                 with contextlib.suppress(AwayError):
-                    await node.control.publish("tenants/acme/go", b"now")
+                    await node.commands.publish("tenants/acme/go", b"now")
                 await asyncio.sleep(0.05)
         assert "found" in await text(jobs, waits)
 
