@@ -158,7 +158,9 @@ def test_neither_a_job_nor_the_stores_network_takes_all_of_the_broker() -> None:
     own, *others = re.split(r"^listener ", text, flags=re.MULTILINE)[1:]
     assert len(others) == 3 and "max_connections" not in own and all("\nmax_connections " in each for each in others)
     assert most + 1000 < int(directives("mosquitto.service.d/edge-agent.conf")["LimitNOFILE"][0])
-    assert re.search(r"^memory_limit [1-9]", text, re.MULTILINE)
+    # By its unit: with the plugin, mosquitto 2.0 miscounts its own memory, and then refuses everybody.
+    assert directives("mosquitto.service.d/edge-agent.conf")["MemoryMax"] == ["512M"]
+    assert "\nmemory_limit" not in text
     assert re.search(r"^persistent_client_expiration [1-9]", text, re.MULTILINE)
 
 

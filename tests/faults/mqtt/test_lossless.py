@@ -16,6 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +36,7 @@ SEED = int(os.environ.get("EDGE_SEED", "20261123"))
 DEVICES, RATE = 50, 500.0
 FULL_SECONDS = 30.0 if SECONDS >= 120 else 3.0
 STATE_MIB = 96
+SYSCTL = Path(__file__).parents[3] / "systemd/sysctl.conf"
 VICTIMS = ("agent", "mosquitto", "central")
 
 
@@ -80,7 +82,18 @@ class World:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def sysctl() -> Iterator[None]:
+    """What systemd/sysctl.conf sets on a store's box: how much the kernel may hold for the agent."""
+    name, _, value = SYSCTL.read_text().splitlines()[-1].partition("=")
+    path = Path("/proc/sys", *name.strip().split("."))
+    before = path.read_text()
+    path.write_text(str(max(int(before), int(value))))
+    yield
+    path.write_text(before)
+
+
+@pytest.fixture
+def world(sysctl: None) -> Iterator[World]:
     with ExitStack() as exits:
         stack = Stack()
         exits.callback(stack.close)
