@@ -40,10 +40,6 @@ class Draft(NamedTuple):
     priority: int = 5
     expires_unix_nano: int = 0
 
-    @property
-    def cost_bytes(self) -> int:
-        return len(self.payload) + ROW_OVERHEAD_BYTES
-
 
 class Entry(NamedTuple):
     """A record in the spool. With `gap_first` it has no payload: gap_first..seq are missing, for `reason`."""
