@@ -1,6 +1,7 @@
-"""python -m hil.run TARGET [PYTEST ARGS]: build what the board needs, then run the suite on it.
+"""python -m hil.run TARGET [--report DIR] [PYTEST ARGS]: build what the board needs, then run the suite on it.
 
-TARGET names a file of hil/env. The report stays in hil/report/TARGET: junit.xml, the console, a journal per test.
+TARGET names a file of hil/env. The report stays in hil/report/TARGET: junit.xml, the console, a journal per test. Runs
+at the same time need a directory each.
 """
 
 import json
@@ -15,17 +16,27 @@ from pathlib import Path
 from hil.image import cache
 
 HERE = Path(__file__).parent
+_MARK = ".hil"  # in a report: it may be replaced
 
 
 def main(arguments: list[str]) -> int:
     targets = sorted(path.stem for path in (HERE / "env").glob("*.yaml"))
     if not arguments or arguments[0] not in targets:
-        print(f"usage: python -m hil.run TARGET [PYTEST ARGS]; TARGET is one of: {' '.join(targets)}", file=sys.stderr)
+        words = "TARGET [--report DIR] [PYTEST ARGS]"
+        print(f"usage: python -m hil.run {words}; TARGET is one of: {' '.join(targets)}", file=sys.stderr)
         return 2
     target, *rest = arguments
     report = HERE / "report" / target
+    ours = True
+    if rest[:1] == ["--report"] and len(rest) > 1:
+        report, rest = Path(rest[1]).resolve(), rest[2:]
+        ours = not report.exists() or not any(report.iterdir()) or (report / _MARK).exists()
+    if not ours:
+        print(f"hil: {report} is no report of ours: name a directory that is empty or new", file=sys.stderr)
+        return 2
     shutil.rmtree(report, ignore_errors=True)
     report.mkdir(parents=True)
+    (report / _MARK).touch()
     with tempfile.TemporaryDirectory(prefix="hil-") as run:
         environment = os.environ | {"LG_HIL_RUN": run, "LG_HIL_REPORT": str(report)}
         if target.startswith("qemu-"):

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from hil.image import base, disk
 
+# Other boards and other checkouts have images here, too, and a board that runs reads its own.
+_KEPT_SECONDS = 3 * 86400
+
 
 def root() -> Path:
     if os.geteuid() == 0:
@@ -28,9 +31,10 @@ def image(cache: Path) -> Path:
 
 
 def _kept(cache: Path, name: str, what: str, build: Callable[[Path], None]) -> Path:
-    """`cache`/`name`, whole or absent: built beside and renamed. Older ones of its kind are removed."""
+    """`cache`/`name`, whole or absent: built beside and renamed. What nobody has used for days is removed."""
     folder = cache / name
     if folder.exists():
+        os.utime(folder)
         return folder
     print(f"hil: building the board's {what}", file=sys.stderr, flush=True)
     started = time.monotonic()
@@ -38,10 +42,10 @@ def _kept(cache: Path, name: str, what: str, build: Callable[[Path], None]) -> P
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     build(partial)
-    kind = name.split("-")[0]
-    for old in cache.glob(f"{kind}-*"):
-        shutil.rmtree(old)
     partial.rename(folder)
+    for old in (*cache.glob("base-*"), *cache.glob("disk-*")):
+        if time.time() - old.stat().st_mtime > _KEPT_SECONDS:
+            shutil.rmtree(old)
     print(f"hil: built in {time.monotonic() - started:.0f} s: {folder}", file=sys.stderr, flush=True)
     return folder
 
