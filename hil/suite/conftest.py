@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,13 @@ def town(enrolled: Any) -> None:
 def qmp(env: Any, booted: Any) -> Iterator[Qmp]:  # noqa: ARG001
     with Qmp(Path(env.config.data["options"]["qmp_socket"])) as monitor:
         yield monitor
+
+
+@pytest.fixture
+def injected(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Says in the report what was done to the board, and how many seconds into the test."""
+    started = time.monotonic()
+    return lambda what: record_property("injected", f"{time.monotonic() - started:.1f} s: {what}")
 
 
 @pytest.fixture(autouse=True)
