@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="hil-") as run:
         environment = os.environ | {"LG_HIL_RUN": run, "LG_HIL_REPORT": str(report)}
         if target.startswith("qemu-"):
-            environment["LG_HIL_IMAGE"] = str(cache.image(cache.root()))
+            environment["LG_HIL_IMAGE"] = str(cache.image(cache.root(), target))
         command = [sys.executable, "-m", "pytest", "-c", str(HERE / "pytest.ini"), "-v"]
         command += [f"--lg-env={HERE}/env/{target}.yaml", f"--lg-log={report}", f"--junitxml={report}/junit.xml"]
         code = _run([*command, *rest], environment)

@@ -11,14 +11,14 @@ from hil.image import initrd, recipe
 OVERLAY = Path(__file__).parent / "overlay"
 
 
-def key(base_key: str) -> str:
-    return recipe.digest(base_key, Path(__file__).parent)
+def key(base_key: str, board: recipe.Board) -> str:
+    return recipe.digest(base_key, repr(board), Path(__file__).parent)
 
 
-def build(base: Path, folder: Path) -> None:
-    """Write disk.qcow2, vmlinuz, initrd.gz and a key pair `ssh` into `folder`; `base` holds base.tar and kernel.deb.
+def build(board: recipe.Board, base: Path, folder: Path) -> None:
+    """Write disk.qcow2, vmlinuz, initrd.gz, a key pair `ssh` and, if the board has one, board.dtb into `folder`.
 
-    Raises CalledProcessError; needs root, for the owners of files.
+    `base` holds base.tar and kernel.deb. Raises CalledProcessError; needs root, for the owners of files.
     """
     _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "hil", "-f", str(folder / "ssh"))
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -30,10 +30,12 @@ def build(base: Path, folder: Path) -> None:
         (root / "lib/modules").mkdir(exist_ok=True)
         shutil.copytree(modules, root / "lib/modules" / modules.name, symlinks=True)
         _set_up(root, (folder / "ssh.pub").read_text())
-        initial = initrd.build(root / "bin/busybox", modules, recipe.INITRD_MODULES)
+        initial = initrd.build(root / "bin/busybox", modules, board.initrd_modules)
         (folder / "initrd.gz").write_bytes(initial)
         shutil.copy(next((kernel / "boot").glob("vmlinuz-*")), folder / "vmlinuz")
-        _disk(root, Path(scratch, "disk.ext4"), folder / "disk.qcow2")
+        if board.device_tree:
+            _device_tree(board, kernel, folder / "board.dtb")
+        _disk(root, Path(scratch, "disk.ext4"), folder / "disk.qcow2", board.disk_bytes)
 
 
 def _kernel(package: Path, folder: Path) -> Path:
@@ -62,9 +64,16 @@ def _set_up(root: Path, public_key: str) -> None:
     _systemctl(root, "mask", recipe.SERVICES_OFF)
 
 
-def _disk(root: Path, raw: Path, disk: Path) -> None:
+def _device_tree(board: recipe.Board, kernel: Path, tree: Path) -> None:
+    shutil.copy(next((kernel / "usr/lib").glob(f"linux-image-*/{board.device_tree}")), tree)
+    for edit in board.device_tree_edits:
+        *options, node, name, value = edit
+        _run("fdtput", *options, str(tree), node, name, value)
+
+
+def _disk(root: Path, raw: Path, disk: Path, size: int) -> None:
     with raw.open("wb") as file:
-        file.truncate(recipe.DISK_BYTES)
+        file.truncate(size)
     # no lazy initialisation: a kernel thread that writes for minutes after the first boot disturbs every measurement
     _run("mkfs.ext4", "-q", "-F", "-L", "rootfs", "-d", str(root), str(raw))
     _run("qemu-img", "convert", "-q", "-O", "qcow2", str(raw), str(disk))

@@ -1,12 +1,11 @@
-"""What the virtual mini-PC is made of. Data only; `digest` says when it has to be made again."""
+"""What the virtual boards are made of. Data only; `digest` says when one has to be made again."""
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 SUITE = "bookworm"
-ARCHITECTURE = "amd64"
-KERNEL = "linux-image-amd64"  # the full one: the cloud kernel has no hwmon, no i2c, no watchdog
 
 # What a store's server has before the agent comes: systemd/install needs python3-venv, the launcher the sandbox's
 # parts, the bridge a broker. The rest lets the suite in and tells it of crashes.
@@ -56,9 +55,6 @@ KERNEL_LEFT_OUT = (
     "./boot/System.map*",
 )
 
-# Loaded by the initrd, in this order, each after what it depends on. crc32c_generic is ext4's and named nowhere.
-INITRD_MODULES = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4")
-
 SERVICES_ON = ("systemd-networkd", "ssh")
 # Slow under emulation and of no use to a board without a screen or a package mirror: 3 s of a boot together.
 SERVICES_OFF = (
@@ -81,7 +77,48 @@ SERVICES_OFF = (
 
 HOSTNAME = "store-pc"
 PASSWORD = "hil"  # of root on the serial console of a board that only loopback reaches
-DISK_BYTES = 8 << 30
+
+
+@dataclass(frozen=True)
+class Base:
+    """What boards of one architecture share; minutes to build, so nothing of a single board is in it."""
+
+    architecture: str  # Debian's name
+    kernel: str  # the full one: the cloud kernel has no hwmon, no i2c, no watchdog
+    packages: tuple[str, ...] = PACKAGES
+
+
+@dataclass(frozen=True)
+class Board:
+    """A disk, a kernel and an initrd on a base, and for some a device tree from the kernel's package.
+
+    `initrd_modules` are loaded in this order, each after what it depends on; they are what the root disk takes.
+    `device_tree_edits` are options, node, property and value for fdtput(1).
+    """
+
+    base: Base
+    initrd_modules: tuple[str, ...]
+    disk_bytes: int = 8 << 30
+    device_tree: str = ""
+    device_tree_edits: tuple[tuple[str, ...], ...] = ()
+
+
+_AMD64 = Base("amd64", "linux-image-amd64")
+_ARM64 = Base("arm64", "linux-image-arm64")
+_ROOT = ("crc32c_generic", "ext4")  # crc32c_generic is ext4's, and named nowhere
+
+# By the names of hil/env.
+BOARDS = {
+    "qemu-x86": Board(_AMD64, ("virtio_pci", "virtio_blk", *_ROOT)),
+    "qemu-arm64": Board(_ARM64, ("virtio_pci", "virtio_blk", *_ROOT)),
+    # QEMU takes SD cards of a power of two only. Its serial port is the one that a Pi gives to Bluetooth.
+    "qemu-rpi3b": Board(
+        _ARM64,
+        ("bcm2835", "sdhci_iproc", "mmc_block", *_ROOT),
+        device_tree="broadcom/bcm2837-rpi-3-b.dtb",
+        device_tree_edits=(("-t", "s", "/soc/serial@7e201000/bluetooth", "status", "disabled"),),
+    ),
+}
 
 
 def digest(*parts: str | Path) -> str:
