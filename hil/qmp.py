@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from hil import injected
+
 
 class QmpError(Exception):
     """The monitor refused a command, or closed."""
@@ -31,6 +33,8 @@ class Qmp:
 
     def command(self, name: str, /, **arguments: Any) -> Any:
         """Its return value. An underscore in an argument's name stands for a hyphen. Raises QmpError."""
+        if not name.startswith(("query", "qmp_", "human")):
+            injected.note(f"{name} {' '.join(f'{key}={value}' for key, value in arguments.items())}")
         request = {"execute": name, "arguments": {key.replace("_", "-"): value for key, value in arguments.items()}}
         self._socket.sendall(json.dumps(request).encode() + b"\n")
         while True:
@@ -44,6 +48,7 @@ class Qmp:
 
     def human(self, line: str) -> str:
         """A command of the human monitor, which has some that QMP lacks. Its complaint is its answer."""
+        injected.note(line)
         return str(self.command("human-monitor-command", command_line=line))
 
     def wait(self, event: str, seconds: float) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from labgrid import step, target_factory
 from labgrid.driver import QEMUDriver
 from labgrid.strategy import Strategy, StrategyError, never_retry
 
+from hil import injected
+
 SSH_PORT = 22
 
 
@@ -18,14 +20,36 @@ class Status(enum.IntEnum):
     BOOTED = 1  # ssh answers
     INSTALLED = 2  # systemd/install has run
     ENROLLED = 3  # has a certificate, and its units run
+    ISOLATED = 4  # enrolled, and nothing but the suite's ssh passes between it and the world
+
+
+# Dropped before routing and after it: of the board itself and of its jobs. No answer and no error, like a dead line.
+_ISOLATE = """
+wan=$(ip -o route show default | sed 's/.* dev \\([^ ]*\\).*/\\1/' | head -n 1)
+nft -f - <<RULES
+table inet hil_isolated {{
+  chain in {{
+    type filter hook prerouting priority raw
+    iifname "$wan" tcp dport {ssh} accept
+    iifname "$wan" drop
+  }}
+  chain out {{
+    type filter hook postrouting priority raw
+    oifname "$wan" tcp sport {ssh} accept
+    oifname "$wan" drop
+  }}
+}}
+RULES
+"""
+_REJOIN = "nft list table inet hil_isolated >/dev/null 2>&1 || exit 0; nft delete table inet hil_isolated"
 
 
 @target_factory.reg_driver
 @attr.s(eq=False)
 class BoardStrategy(Strategy):
-    """Steps upward one state at a time; `install` and `enrol` are handed in by the suite, which knows the release.
+    """Steps upward one state at a time, and from isolated back to enrolled.
 
-    A step that fails breaks the strategy: labgrid skips the tests that are left.
+    `install` and `enrol` are handed in by the suite, which knows the release and central. A step that fails breaks the strategy: labgrid skips the tests that are left.
     """
 
     bindings = {"power": "PowerProtocol", "shell": {"ShellDriver", None}, "ssh": "SSHDriver"}  # noqa: RUF012  labgrid's
@@ -37,6 +61,10 @@ class BoardStrategy(Strategy):
     @never_retry
     @step(args=["wanted"])
     def transition(self, wanted: Status, *, step: Any) -> None:  # noqa: ARG002  labgrid hands it in
+        if (self.status, wanted) == (Status.ISOLATED, Status.ENROLLED):
+            injected.note("line to the world restored")
+            self.ssh.run_check(_REJOIN)  # after a power cut there is nothing to take away
+            self.status = Status.ENROLLED
         if wanted < self.status:
             raise StrategyError(f"no way back from {self.status.name} to {wanted.name}")
         for status in Status:
@@ -53,6 +81,9 @@ class BoardStrategy(Strategy):
             self.install(self.ssh)
         elif status == Status.ENROLLED and self.enrol is not None:
             self.enrol(self.ssh)
+        elif status == Status.ISOLATED:
+            injected.note("line to the world dead")
+            self.ssh.run_check(_ISOLATE.format(ssh=SSH_PORT))
         else:
             raise StrategyError(f"the suite did not say how to get to {status.name}")
 
@@ -68,6 +99,7 @@ class BoardStrategy(Strategy):
     def cut_power(self) -> None:
         """No shutdown, no flush: QEMU is killed, with the write cache of its disk. A real board loses its supply."""
         self._leave()
+        injected.note("power cut")
         if isinstance(self.power, QEMUDriver):
             _kill(self.power)
         else:
@@ -76,6 +108,7 @@ class BoardStrategy(Strategy):
     @step()
     def restore_power(self) -> None:
         """After `cut_power`: until ssh answers again. What was installed and enrolled still is."""
+        injected.note("power back")
         self.power.on()
         self.arrive()
 
@@ -90,8 +123,14 @@ class BoardStrategy(Strategy):
         if self.shell is not None:
             self.console()
         if isinstance(self.power, QEMUDriver):
-            self.ssh.networkservice.port = _forward(self.power)
+            self.ssh.networkservice.port = _forward(self.power, SSH_PORT)
         self.target.activate(self.ssh)
+
+    def reach(self, port: int) -> tuple[str, int]:
+        """Host and port at which this machine finds a TCP port of the board; the same after a power cut."""
+        if isinstance(self.power, QEMUDriver):
+            return "localhost", _forward(self.power, port)
+        return self.ssh.networkservice.address, port
 
     def _leave(self) -> None:
         """Before the board goes: a dead ssh master would be asked by the next command."""
@@ -100,14 +139,15 @@ class BoardStrategy(Strategy):
                 self.target.deactivate(driver)
 
 
-def _forward(qemu: QEMUDriver) -> int:
-    """A loopback port of the host that leads to the board's ssh; the same one as long as `qemu` lives."""
-    for key in qemu._forwarded_ports:  # noqa: SLF001  labgrid is pinned
-        return int(key[2])
+def _forward(qemu: QEMUDriver, board_port: int) -> int:
+    """A loopback port of the host that leads to one of the board; labgrid forwards it anew at each start of QEMU."""
+    for _, _, port, _, towards, _ in qemu._forwarded_ports.values():  # noqa: SLF001  labgrid is pinned
+        if towards == board_port:
+            return int(port)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    qemu.add_port_forward("tcp", "127.0.0.1", port, "", SSH_PORT)
+    qemu.add_port_forward("tcp", "127.0.0.1", port, "", board_port)
     return port
 
 

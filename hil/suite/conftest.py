@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from labgrid.pytestplugin.hooks import LABGRID_ENV_KEY
 
 from hil import board as on_board
+from hil import injected as injections
 from hil import journal, release
 from hil.board import COMMAND_SECONDS
 from hil.central import Central
@@ -24,6 +26,17 @@ REPORT = Path(os.environ["LG_HIL_REPORT"])
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "expects(*units): these units may fail and be restarted in this test")
+    config.addinivalue_line("markers", "core: what is shown on every board, however slow it is")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A slow board names the marker of the tests it has time for, unless the command line chooses."""
+    only = config.stash[LABGRID_ENV_KEY].config.data["options"].get("only")
+    chosen = config.option.markexpr or config.option.keyword or config.args_source != config.ArgsSource.TESTPATHS
+    if only and not chosen:
+        left_out = [item for item in items if item.get_closest_marker(only) is None]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +45,14 @@ def times() -> Iterator[dict[str, float]]:
     kept: dict[str, float] = {}
     yield kept
     (REPORT / "times.json").write_text(json.dumps({name: round(value, 1) for name, value in kept.items()}, indent=2))
+
+
+@pytest.fixture(scope="session")
+def figures() -> Iterator[dict[str, str]]:
+    """What else was measured, as value and unit ("41.2 MiB"), kept in figures.json."""
+    kept: dict[str, str] = {}
+    yield kept
+    (REPORT / "figures.json").write_text(json.dumps(kept, indent=2))
 
 
 @pytest.fixture(scope="session")
@@ -123,6 +144,14 @@ def enrolled(board: Any, times: dict[str, float]) -> Any:
 
 
 @pytest.fixture
+def isolated(board: Any, enrolled: Any) -> Iterator[Any]:  # noqa: ARG001
+    """Its ssh; nothing else passes between the board and the world until the test ends."""
+    board.transition(Status.ISOLATED)
+    yield board.ssh
+    board.transition(Status.ENROLLED)
+
+
+@pytest.fixture
 def town(enrolled: Any) -> None:
     """A LAN and a world around the board (hil/town.py), until it is switched off."""
     on_board.build_town(enrolled)
@@ -135,17 +164,18 @@ def qmp(env: Any, booted: Any) -> Iterator[Qmp]:  # noqa: ARG001
 
 
 @pytest.fixture
-def injected(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+def injected() -> Callable[[str], None]:
     """Says in the report what was done to the board, and how many seconds into the test."""
-    started = time.monotonic()
-    return lambda what: record_property("injected", f"{time.monotonic() - started:.1f} s: {what}")
+    return injections.note
 
 
 @pytest.fixture(autouse=True)
 def kept_journal(request: pytest.FixtureRequest, board: Any, booted: Any) -> Iterator[None]:  # noqa: ARG001
     """Every test's journal is kept in the report, and a fault in it fails the test."""
     since = on_board.now(board.ssh)
-    yield
+    with injections.collected() as faults:
+        yield
+    request.node.user_properties += [("injected", line) for line in faults]
     entries = on_board.journal_since(board.ssh, since)
     (REPORT / f"{request.node.name}.journal").write_text("".join(f"{journal.line(entry)}\n" for entry in entries))
     marker = request.node.get_closest_marker("expects")
