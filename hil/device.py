@@ -24,10 +24,14 @@ def keyed(number: int) -> Properties:
 
 def main(device: str, password: str, channel: str, per_second: float) -> None:
     numbers: dict[int, int] = {}
+    early: set[int] = set()
     lock = threading.Lock()
 
     def acknowledged(_client: Any, _userdata: Any, mid: int, *_: Any) -> None:
         with lock:
+            if mid not in numbers:  # before publish() has said under which id
+                early.add(mid)
+                return
             number = numbers.pop(mid)
         print(number, flush=True)
 
@@ -40,9 +44,14 @@ def main(device: str, password: str, channel: str, per_second: float) -> None:
     client.loop_start()
     number = 0
     while True:
-        with lock:  # the acknowledgement may come before publish() has said under which id
-            sent = client.publish(f"devices/{device}/{channel}", str(number), qos=1, properties=keyed(number))
-            numbers[sent.mid] = number
+        sent = client.publish(f"devices/{device}/{channel}", str(number), qos=1, properties=keyed(number))
+        with lock:  # not around publish(): paho holds a lock of its own while it calls us
+            known = sent.mid in early
+            early.discard(sent.mid)
+            if not known:
+                numbers[sent.mid] = number
+        if known:
+            print(number, flush=True)
         number += 1
         time.sleep(1 / per_second)
 
