@@ -1,7 +1,7 @@
 """python -m hil.run TARGET [--report DIR] [PYTEST ARGS]: build what the board needs, then run the suite on it.
 
 TARGET names a file of hil/env. The report stays in hil/report/TARGET: junit.xml, the console, a journal per test. Runs
-at the same time need a directory each.
+at the same time need a directory each. index.html is all of it for people.
 """
 
 import json
@@ -11,8 +11,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
+from hil import page
 from hil.image import cache
 
 HERE = Path(__file__).parent
@@ -37,6 +39,7 @@ def main(arguments: list[str]) -> int:
     shutil.rmtree(report, ignore_errors=True)
     report.mkdir(parents=True)
     (report / _MARK).touch()
+    (report / "about.json").write_text(json.dumps(_about(rest), indent=2))
     with tempfile.TemporaryDirectory(prefix="hil-") as run:
         environment = os.environ | {"LG_HIL_RUN": run, "LG_HIL_REPORT": str(report)}
         if target.startswith("qemu-"):
@@ -44,8 +47,18 @@ def main(arguments: list[str]) -> int:
         command = [sys.executable, "-m", "pytest", "-c", str(HERE / "pytest.ini"), "-v"]
         command += [f"--lg-env={HERE}/env/{target}.yaml", f"--lg-log={report}", f"--junitxml={report}/junit.xml"]
         code = _run([*command, *rest], environment)
+    page.write(target, report)
     _tell(report)
     return code
+
+
+def _about(arguments: list[str]) -> dict[str, str]:
+    commit = subprocess.run(["git", "-C", HERE, "describe", "--always", "--dirty"], capture_output=True, check=False)
+    return {
+        "begun": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit.stdout.decode().strip(),
+        "chosen": " ".join(arguments) or "what the board runs by itself",
+    }
 
 
 def _run(command: list[str], environment: dict[str, str]) -> int:

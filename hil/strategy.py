@@ -49,7 +49,8 @@ _REJOIN = "nft list table inet hil_isolated >/dev/null 2>&1 || exit 0; nft delet
 class BoardStrategy(Strategy):
     """Steps upward one state at a time, and from isolated back to enrolled.
 
-    `install` and `enrol` are handed in by the suite, which knows the release and central. A step that fails breaks the strategy: labgrid skips the tests that are left.
+    `install` and `enrol` are handed in by the suite, which knows the release and central. A step that fails
+    breaks the strategy: labgrid skips the tests that are left.
     """
 
     bindings = {"power": "PowerProtocol", "shell": {"ShellDriver", None}, "ssh": "SSHDriver"}  # noqa: RUF012  labgrid's
