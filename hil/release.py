@@ -12,18 +12,20 @@ from hil.image import recipe
 
 TOP = Path(__file__).parent.parent
 PYTHON = "3.11"  # Debian 12's
-PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64", "manylinux_2_34_x86_64")
+PLATFORMS = ("manylinux2014", "manylinux_2_17", "manylinux_2_28", "manylinux_2_34")
 _SOURCES = ("agent", "central", "proto", "pyproject.toml", "README.md", "LICENSE")
 
 
-def build(cache: Path, archive: Path) -> None:
-    """Write `archive`, a tar of systemd/, docs/ and wheelhouse/. Wheels of others are kept in `cache`.
+def build(cache: Path, archive: Path, machine: str) -> None:
+    """Write `archive`, a tar of systemd/, docs/ and wheelhouse/, for what uname(1) calls `machine`.
+
+    Wheels of others are kept in `cache`.
 
     Raises CalledProcessError; needs a Python package index the first time.
     """
     with tempfile.TemporaryDirectory() as scratch:
         wheels = Path(scratch, "wheelhouse")
-        shutil.copytree(_dependencies(cache), wheels)
+        shutil.copytree(_dependencies(cache, machine), wheels)
         _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(_sources(Path(scratch))))
         with tarfile.open(archive, "w") as tar:
             tar.add(wheels, "wheelhouse")
@@ -44,14 +46,15 @@ def _sources(scratch: Path) -> Path:
     return folder
 
 
-def _dependencies(cache: Path) -> Path:
+def _dependencies(cache: Path, machine: str) -> Path:
     project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
     wanted: list[str] = project["dependencies"]
-    folder = cache / f"wheels-{recipe.digest(PYTHON, *PLATFORMS, *wanted)}"
+    tags = [f"{platform}_{machine}" for platform in PLATFORMS]
+    folder = cache / f"wheels-{recipe.digest(PYTHON, *tags, *wanted)}"
     if not folder.exists():
         partial = cache / f".{folder.name}.partial"
         shutil.rmtree(partial, ignore_errors=True)
-        platforms = [f"--platform={name}" for name in PLATFORMS]
+        platforms = [f"--platform={name}" for name in tags]
         target = ["--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}", *platforms]
         _pip("download", *target, "--dest", str(partial), *wanted)
         partial.rename(folder)

@@ -59,7 +59,8 @@ def _set_up(root: Path, public_key: str) -> None:
     keys = root / "root/.ssh"
     keys.mkdir(mode=0o700, exist_ok=True)
     (keys / "authorized_keys").write_text(public_key)
-    _run("chpasswd", "--root", str(root), stdin=f"root:{recipe.PASSWORD}\n")
+    # chroot, not --root: that would load the other root's PAM into a program of this processor
+    _run("chroot", str(root), "chpasswd", stdin=f"root:{recipe.PASSWORD}\n")
     _systemctl(root, "enable", recipe.SERVICES_ON)
     _systemctl(root, "mask", recipe.SERVICES_OFF)
 

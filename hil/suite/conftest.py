@@ -92,7 +92,7 @@ def board(
 
     def install(ssh: Any) -> None:
         archive = tmp_path_factory.mktemp("release") / "release.tar"
-        release.build(cache.root(), archive)
+        release.build(cache.root(), archive, ssh.run_check("uname -m")[0])
         ssh.put(str(archive), "/root/release.tar")
         ssh.run_check("mkdir -p /root/release && tar -x -C /root/release -f /root/release.tar")
         started = time.monotonic()
