@@ -5,6 +5,7 @@ It knows no password and has no rights at the broker: each request is published 
 
 import asyncio
 import logging
+import socket
 import ssl
 import threading
 from collections import Counter
@@ -13,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
-from typing import cast
 from weakref import WeakValueDictionary
 
 import h11
@@ -26,14 +26,17 @@ from agent.runtime.service import pause
 
 log = logging.getLogger(__name__)
 
+# From the moment they are accepted: who never ends the handshake counts too.
 _MAX_CONNECTIONS = 256
 _MAX_OF_ONE_ADDRESS = 32
+_BACKLOG = 128
 _MAX_HEADER_BYTES = 16 * 1024
-_REQUEST_SECONDS = 15.0  # from its first byte to its last; also how long a connection may idle
+_REQUEST_SECONDS = 15.0  # from its first byte to its last; also a handshake, and how long a connection may idle
 _GOODBYE_SECONDS = 1.0  # for the other side of TLS to say so too; the end of the process waits for it
 _AT_ONCE = 8  # publishing: each has a thread and a connection to the broker for some milliseconds
 _TURN_SECONDS = 10.0  # a device's posts are published one after the other
 _BEAT_SECONDS = 5.0
+_RETRY_SECONDS = 1.0
 
 
 class _BadError(Exception):
@@ -45,7 +48,10 @@ class _BadError(Exception):
 
 
 class HttpService:
-    """`run` per agent.runtime.service. `broker_dir` holds server.crt and server.key, read again when they change."""
+    """`run` per agent.runtime.service. `broker_dir` holds server.crt and server.key, read again when they change.
+
+    `listening` is set once the port (`port`) takes connections.
+    """
 
     name = "http"
 
@@ -56,32 +62,31 @@ class HttpService:
         self._threads = ThreadPoolExecutor(_AT_ONCE, "publish")
         self._stop = threading.Event()
         self._open = Counter[str]()
+        self._serving = set[asyncio.Task[None]]()
         # Of each device that posts now. At the broker its name is its client id: a second connection ends the first.
         self._turns = WeakValueDictionary[str, asyncio.Lock]()
         self.port = 0
+        self.listening = asyncio.Event()
 
     async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.minimum_version = ssl.TLSVersion.TLSv1_2
         seen = self._changed()
         tls.load_cert_chain(self._certificate, self._key)
-        server = await asyncio.start_server(
-            self._connected,
-            *self._listen,
-            ssl=tls,
-            ssl_handshake_timeout=_REQUEST_SECONDS,
-            ssl_shutdown_timeout=_GOODBYE_SECONDS,
-            limit=_MAX_HEADER_BYTES,
-        )
-        self.port = server.sockets[0].getsockname()[1]
-        log.info("listening", extra={"address": self._listen[0], "port": self.port})
-        async with server:
-            while not stop.is_set():
-                beat()
-                await pause(stop, _BEAT_SECONDS)
-                if seen != (seen := self._changed()):
-                    self._reload(tls)
-            self._stop.set()
+        with _listener(*self._listen) as listener:
+            self.port = listener.getsockname()[1]
+            log.info("listening", extra={"address": self._listen[0], "port": self.port})
+            async with asyncio.TaskGroup() as group:
+                accepting = group.create_task(self._accept(listener, tls, group), name="http-accept")
+                self.listening.set()
+                while not stop.is_set():
+                    beat()
+                    await pause(stop, _BEAT_SECONDS)
+                    if seen != (seen := self._changed()):
+                        self._reload(tls)
+                self._stop.set()
+                for task in (accepting, *self._serving):
+                    task.cancel()
         self._threads.shutdown()
 
     def _changed(self) -> tuple[float, ...]:
@@ -98,22 +103,40 @@ class HttpService:
                 "certificate can't be read, the old one stays", extra={"file": self._certificate, "reason": why}
             )
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        address = cast("tuple[str, int] | None", writer.get_extra_info("peername"))
-        host = address[0] if address else ""
-        self._open[host] += 1
+    async def _accept(self, listener: socket.socket, tls: ssl.SSLContext, group: asyncio.TaskGroup) -> None:
+        """Until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, address = await loop.sock_accept(listener)
+            except OSError as why:
+                log.warning("no connection can be taken", extra={"reason": why})
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            host = str(address[0])
+            if self._open.total() >= _MAX_CONNECTIONS or self._open[host] >= _MAX_OF_ONE_ADDRESS:
+                connection.close()
+                continue
+            self._open[host] += 1
+            task = group.create_task(self._connected(host, connection, tls), name="http-connection")
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
+
+    async def _connected(self, host: str, connection: socket.socket, tls: ssl.SSLContext) -> None:
         try:
-            if self._open.total() <= _MAX_CONNECTIONS and self._open[host] <= _MAX_OF_ONE_ADDRESS:
+            reader, writer = await _secured(connection, tls)
+            try:
                 await self._serve(host, reader, writer)
+            finally:
+                writer.close()
+                with suppress(OSError, ssl.SSLError):
+                    await writer.wait_closed()
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             log.debug("connection lost", extra={"address": host})
         finally:
             self._open[host] -= 1
             if not self._open[host]:
                 del self._open[host]
-            writer.close()
-            with suppress(OSError, ssl.SSLError):
-                await writer.wait_closed()
 
     async def _serve(self, host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEADER_BYTES)
@@ -157,6 +180,28 @@ class HttpService:
             return await loop.run_in_executor(self._threads, deliver, self._broker, post, self._stop)
         finally:
             turn.release()
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+async def _secured(connection: socket.socket, tls: ssl.SSLContext) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """After the handshake. Raises OSError, TimeoutError."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(_MAX_HEADER_BYTES, loop)
+    protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+    transport, _ = await loop.connect_accepted_socket(
+        lambda: protocol,
+        connection,
+        ssl=tls,
+        ssl_handshake_timeout=_REQUEST_SECONDS,
+        ssl_shutdown_timeout=_GOODBYE_SECONDS,
+    )
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
 async def _request(
