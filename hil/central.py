@@ -19,15 +19,16 @@ class Central:
     def __init__(self, directory: Path, *, listen: str, address: str) -> None:
         self.directory, self.address = directory, address
         self.log = directory / "central.log"
-        self._ca = directory / "ca"
-        control, self.enrol_port = _free_port(listen), _free_port(listen)
+        self.home = directory / "ca"
+        port, self.enrol_port = _free_port(listen), _free_port(listen)
+        self.control = f"{listen}:{port}"
         # Named each time: the address that central remembers is the one that boards know, which may lead nowhere here.
-        self._edgectl_argv = [_BIN / "edgectl", "--dir", self._ca, "--central", f"{listen}:{control}"]
+        self._edgectl_argv = [_BIN / "edgectl", "--dir", self.home, "--central", self.control]
         self._edgectl("init")
         self._argv = [
-            *(_BIN / "edge-central", "--dir", self._ca),
-            *("--listen", f"{listen}:{control}", "--enrol-listen", f"{listen}:{self.enrol_port}"),
-            *("--advertise", f"{address}:{control}"),
+            *(_BIN / "edge-central", "--dir", self.home),
+            *("--listen", self.control, "--enrol-listen", f"{listen}:{self.enrol_port}"),
+            *("--advertise", f"{address}:{port}"),
         ]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -41,6 +42,10 @@ class Central:
             assert self._process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.1)
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None
 
     def stop(self) -> None:
         if self._process is not None:
