@@ -5,7 +5,7 @@ import asyncio
 import sys
 
 from agent import log
-from agent.clock import system_clock
+from agent.clock import Clock, system_clock
 from agent.config.address import split
 from agent.config.load import load
 from agent.errors import ConfigError
@@ -34,5 +34,12 @@ def run(args: argparse.Namespace) -> int:
     clock = system_clock()
     broker = Broker(config.mqtt.host, config.mqtt.port)
     service = HttpService(split(config.gateway.listen), broker, config.mqtt.broker_dir, clock)
-    asyncio.run(serve([service], clock=clock))
+    asyncio.run(_serve(service, clock))
     return 0
+
+
+async def _serve(service: HttpService, clock: Clock) -> None:
+    async def ready() -> None:
+        await service.listening.wait()
+
+    await serve([service], clock=clock, ready=ready)

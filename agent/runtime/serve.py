@@ -22,7 +22,7 @@ async def serve(
     clock: Clock,
     ready: Callable[[], Awaitable[None]] | None = None,
     reload: Callable[[], Awaitable[None]] | None = None,
-    grace_seconds: float = 8.0,
+    grace_seconds: float = 6.0,
     notifier: Notifier | None = None,
 ) -> None:
     """Run until SIGTERM or SIGINT, then let the services end within `grace_seconds`; the late are named and cancelled.

@@ -32,7 +32,7 @@ cpu_milli = 100
 memory = "32MiB"
 restart = { mode = "always", backoff = "1s" }
 """
-JOBS = "/sys/fs/cgroup/system.slice/edge-jobs.service"
+JOBS = "/sys/fs/cgroup/edge.slice/edge-tenants.slice/edge-jobs.service"
 
 
 @pytest.fixture(scope="module")

@@ -110,7 +110,7 @@ def ran(name: str, central: Central, ssh: Any) -> Ran:
 
 
 # systemd tells of the memory bomb's end, of the unit and of the slice above it, whichever test is waiting then.
-@pytest.mark.expects("edge-jobs.service", "system.slice")
+@pytest.mark.expects("edge-jobs.service", "edge-tenants.slice", "edge.slice")
 @pytest.mark.parametrize("name", JOBS)
 @pytest.mark.timeout(400)
 def test_the_sandbox_holds(

@@ -15,7 +15,7 @@ from hil.suite.conftest import NODE
 from hil.suite.test_4_jobs import on_site
 from tests.registry import image, layer, write_archive
 
-RUNS = "/sys/fs/cgroup/system.slice/edge-jobs.service"
+RUNS = "/sys/fs/cgroup/edge.slice/edge-tenants.slice/edge-jobs.service"
 SECRET = "hunter2-9f1c77e0"
 TOP = """
 [store]

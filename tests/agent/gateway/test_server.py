@@ -129,3 +129,17 @@ def is_closed(connection: socket.socket) -> bool:
         return False
     except ConnectionError:
         return True
+
+
+async def test_it_says_that_it_listens_once_it_does(tmp_path: Path) -> None:
+    certificate(tmp_path)
+    service = HttpService(("127.0.0.1", 0), Broker("127.0.0.1", 1), tmp_path, system_clock())
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(service.run(stop, lambda: None))
+        assert not service.listening.is_set()
+        await service.listening.wait()
+        _, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        writer.close()
+        await writer.wait_closed()
+        stop.set()
