@@ -68,7 +68,7 @@ class Device:
         service = ssh.networkservice
         self._process = subprocess.Popen(
             [*("ssh", "-x", *ssh.ssh_prefix, "-p", str(service.port), "-l", service.username), service.address, remote],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -86,4 +86,6 @@ class Device:
         self._process.wait(10)
         self._reader.join(10)
         assert self._process.stdout is not None
+        assert self._process.stdin is not None
         self._process.stdout.close()
+        self._process.stdin.close()

@@ -1,9 +1,11 @@
 """A device on the board: publishes numbers at QoS 1 and prints each that the broker has acknowledged.
 
 Copied there and run by the release's own Python: device.py DEVICE PASSWORD CHANNEL PER_SECOND. It goes on when the
-broker comes back, and sends again what was not acknowledged, under the same idempotency key.
+broker comes back, and sends again what was not acknowledged, under the same idempotency key. It ends with its stdin:
+ssh's client, once it is killed, leaves what it had started.
 """
 
+import os
 import sys
 import threading
 import time
@@ -22,10 +24,16 @@ def keyed(number: int) -> Properties:
     return properties
 
 
+def end_with_stdin() -> None:
+    sys.stdin.read()
+    os._exit(0)
+
+
 def main(device: str, password: str, channel: str, per_second: float) -> None:
     numbers: dict[int, int] = {}
     early: set[int] = set()
     lock = threading.Lock()
+    threading.Thread(target=end_with_stdin, daemon=True).start()
 
     def acknowledged(_client: Any, _userdata: Any, mid: int, *_: Any) -> None:
         with lock:

@@ -12,6 +12,7 @@ from hil.suite.conftest import NODE
 
 ROUNDS = int(os.environ.get("LG_HIL_ROUNDS", "3"))
 NAMES = ("pump-1", "pump-2", "pump-3")
+ALONE = ("pump-4",)
 PER_SECOND = 8.0
 KEPT = "NFileDescriptorStore"
 TOWARDS = "ss -Htne state established dport = :1883"
@@ -45,7 +46,7 @@ def test_nothing_acknowledged_is_missing_after_agent_and_broker_were_killed(
 def test_an_agent_that_was_killed_goes_on_in_the_same_connection(
     enrolled: Any, central: Central, injected: Callable[[str], None]
 ) -> None:
-    with publishing(enrolled, central, NODE, NAMES[:1], PER_SECOND) as devices:
+    with publishing(enrolled, central, NODE, ALONE, PER_SECOND) as devices:
         broker, before = pid(enrolled, BROKER), _sockets(enrolled)
         killed = kill(enrolled, (AGENT,))
         injected("SIGKILL edge-agent")
