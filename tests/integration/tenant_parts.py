@@ -102,6 +102,11 @@ class TenantBroker:
             time.sleep(0.005)
         self.socket.chmod(0o666)
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
         assert self._process is not None
         self._process.send_signal(number)
