@@ -17,6 +17,7 @@ from agent.telemetry.collectors.network import NetworkCollector
 from agent.telemetry.collectors.process import ProcessCollector
 from agent.telemetry.collectors.swap import SwapCollector
 from agent.telemetry.collectors.temperature import TemperatureCollector
+from agent.telemetry.collectors.throttle import ThrottleCollector
 from agent.telemetry.collectors.uptime import UptimeCollector
 from agent.telemetry.sample import Collector
 
@@ -45,6 +46,7 @@ COLLECTORS: Mapping[str, Callable[[Sources], Collector]] = {
     "process": lambda _: ProcessCollector(),
     "temperature": lambda _: TemperatureCollector(),
     "fan": lambda _: FanCollector(),
+    "throttle": lambda _: ThrottleCollector(),
     "filesystem": lambda s: FilesystemCollector(s.config.mounts),
 }
 

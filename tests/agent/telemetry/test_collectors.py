@@ -16,16 +16,25 @@ from agent.telemetry.collectors.network import Flow, Interface, NetworkCollector
 from agent.telemetry.collectors.process import ProcessCollector
 from agent.telemetry.collectors.swap import Swap, SwapCollector
 from agent.telemetry.collectors.temperature import TemperatureCollector
+from agent.telemetry.collectors.throttle import ThrottleCollector
 from agent.telemetry.collectors.uptime import UptimeCollector
 from agent.telemetry.runner import Runner
 from agent.telemetry.sample import Collector, Sample
 
 GOLDEN = Path(__file__).with_name("metrics.txt")
 GIB = 1 << 30
+SYS = {
+    "class/hwmon/hwmon1/name": "rpi_volt\n",
+    "class/hwmon/hwmon1/in0_lcrit_alarm": "1\n",
+    "devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": "4\n",
+}
 
 
-def store_box() -> Mapping[str, Collector]:
+def store_box(sys: Path) -> Mapping[str, Collector]:
     """A Raspberry Pi with one core, an NVMe disk that has fallen off, and a fan."""
+    for name, text in SYS.items():
+        (sys / name).parent.mkdir(parents=True, exist_ok=True)
+        (sys / name).write_text(text)
     modes = ("user", "nice", "system", "idle", "iowait", "interrupt", "steal")
     times = [dict(zip(modes, (10.0, 0, 2.5, 80, 1, 0.25, 0), strict=True)), dict.fromkeys(modes, 0.0)]
     spool = SpoolView("e", 4096, GIB, (SpoolClassView(RecordClass.DEVICE, 10, 7, 3, 1),))
@@ -42,6 +51,7 @@ def store_box() -> Mapping[str, Collector]:
         "process": ProcessCollector(lambda: range(130)),
         "temperature": TemperatureCollector(lambda: {"cpu_thermal": [("", 51.121)]}),
         "fan": FanCollector(lambda: {"pwmfan": [("", 3012)]}),
+        "throttle": ThrottleCollector(sys),
         "filesystem": FilesystemCollector(
             (Path("/"), Path("/data")), lambda: mounts, lambda _: Space(32 * GIB, 8 * GIB, 22 * GIB)
         ),
@@ -57,7 +67,7 @@ def written(samples: Sequence[Sample]) -> str:
 
 
 async def test_names_units_kinds_and_attributes_are_what_they_always_were(tmp_path: Path) -> None:
-    box = store_box()
+    box = store_box(tmp_path)
     assert box.keys() == COLLECTORS.keys()
     runner = Runner(box, lambda: 0.0)
     await runner.collect(10)  # utilization needs two readings
@@ -66,8 +76,8 @@ async def test_names_units_kinds_and_attributes_are_what_they_always_were(tmp_pa
     assert now.read_text() == GOLDEN.read_text(), f"if that was meant: cp {now} {GOLDEN}"
 
 
-def test_no_series_is_given_twice_in_one_tick() -> None:
-    for name, collector in store_box().items():
+def test_no_series_is_given_twice_in_one_tick(tmp_path: Path) -> None:
+    for name, collector in store_box(tmp_path).items():
         samples = list(collector.collect())
         assert len({sample.series for sample in samples}) == len(samples), name
 
