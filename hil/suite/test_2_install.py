@@ -7,6 +7,7 @@ import pytest
 from hil.board import COMMAND_SECONDS
 
 
+@pytest.mark.core
 def test_its_parts_are_where_they_belong(installed: Any) -> None:
     installed.run_check("test -L /opt/store-edge-agent/current")
     assert installed.run_check("edge-agent --version", timeout=COMMAND_SECONDS) == ["0.1.0"]
@@ -14,6 +15,7 @@ def test_its_parts_are_where_they_belong(installed: Any) -> None:
     installed.run_check("edge-agent config check /etc/edge-agent/agent.toml", timeout=COMMAND_SECONDS)
 
 
+@pytest.mark.core
 def test_a_box_that_is_not_enrolled_has_no_failed_unit(installed: Any) -> None:
     if installed.run("test -e /var/lib/edge-agent/identity/current")[2] == 0:
         pytest.skip("enrolled already")

@@ -10,15 +10,18 @@ from hil.central import Central
 from hil.suite.conftest import NODE
 
 
+@pytest.mark.core
 def test_central_sees_the_node(enrolled: Any, central: Central) -> None:  # noqa: ARG001
     until(lambda: central.connected(NODE), "the node to be connected")
 
 
+@pytest.mark.core
 def test_the_agent_said_that_it_is_ready(enrolled: Any) -> None:
     shown = enrolled.run_check("systemctl show -p Type -p ActiveState -p SubState -p NRestarts edge-agent")
     assert sorted(shown) == ["ActiveState=active", "NRestarts=0", "SubState=running", "Type=notify"]
 
 
+@pytest.mark.core
 def test_the_agent_is_an_ordinary_user_with_no_capability(enrolled: Any) -> None:
     fields = status(enrolled, "edge-agent")
     uid = enrolled.run_check("id -u edge-agent")[0]
@@ -28,6 +31,7 @@ def test_the_agent_is_an_ordinary_user_with_no_capability(enrolled: Any) -> None
     assert (fields["NoNewPrivs"], fields["Seccomp"]) == ("1", "2")
 
 
+@pytest.mark.core
 def test_the_launcher_runs_and_holds_no_internet_socket(enrolled: Any) -> None:
     # At its first start the kernel loads what networks take: that may be after the agent was ready.
     until(
@@ -40,6 +44,7 @@ def test_the_launcher_runs_and_holds_no_internet_socket(enrolled: Any) -> None:
     assert enrolled.run_check(f"readlink /proc/{pid}/ns/net") != enrolled.run_check("readlink /proc/1/ns/net")
 
 
+@pytest.mark.core
 def test_the_launcher_finds_all_that_jobs_can_have_here(enrolled: Any) -> None:
     said = "\n".join(enrolled.run_check("edge-agent status", timeout=COMMAND_SECONDS))
     assert {"apparmor=True", "idmap=True", "network=True", "cgroup=v2", "runtime=crun"} <= set(
@@ -71,6 +76,7 @@ def test_an_agent_that_hangs_is_ended_by_the_watchdog_and_comes_back(enrolled: A
     until(lambda: central.connected(NODE), "it to be connected")
 
 
+@pytest.mark.core
 def test_telemetry_of_the_board_reaches_central(enrolled: Any, central: Central) -> None:  # noqa: ARG001
     until(lambda: bool(_series(central)), "telemetry at central", 180)
     assert {"system.cpu.utilization", "system.memory.usage"} <= _series(central)

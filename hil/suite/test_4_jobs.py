@@ -59,17 +59,20 @@ def probe(enrolled: Any, applied: None, central: Central) -> list[str]:  # noqa:
     return [line["text"] for line in central.ask("logs", NODE, "probe")["lines"]]
 
 
+@pytest.mark.core
 def test_exit_code_and_output_are_at_central(probe: list[str], central: Central) -> None:
     assert central.job(NODE, "probe")["exit_code"] == 7
     assert probe[-1] == "the end"
 
 
+@pytest.mark.core
 def test_a_job_has_no_capability_and_a_system_call_filter(probe: list[str]) -> None:
     fields = dict(line.split(":\t", 1) for line in probe if ":\t" in line)
     assert {fields[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
     assert (fields["NoNewPrivs"], fields["Seccomp"]) == ("1", "2")
 
 
+@pytest.mark.core
 def test_a_job_has_its_own_users_network_and_files(probe: list[str]) -> None:
     inside, outside, count = next(line.split() for line in probe if len(line.split()) == 3 and line.split()[0] == "0")
     assert (inside, count) == ("0", "65536")
@@ -78,6 +81,7 @@ def test_a_job_has_its_own_users_network_and_files(probe: list[str]) -> None:
     assert "opt" not in probe
 
 
+@pytest.mark.core
 def test_its_limits_are_the_kernels(enrolled: Any, keeper: dict[str, Any]) -> None:
     job = enrolled.run_check(f"ls -d {JOBS}/run-*keeper*/job")[0]
 

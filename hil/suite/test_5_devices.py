@@ -17,6 +17,7 @@ def payloads(central: Central, topic: str) -> list[str]:
     return [message["payload"] for message in central.messages(NODE) if message["topic"] == topic]
 
 
+@pytest.mark.core
 def test_what_a_device_publishes_arrives_once(enrolled: Any, central: Central) -> None:
     topic = "devices/fridge-1/temperature"
     fridge = login("fridge-1", central.password(NODE, "fridge-1"))

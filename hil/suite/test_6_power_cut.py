@@ -20,6 +20,7 @@ PER_SECOND = 4.0
 MARGIN_SECONDS = 3.0
 
 
+@pytest.mark.core
 @pytest.mark.lg_feature("power-cut")
 @pytest.mark.timeout(1200)
 def test_after_a_power_cut_nothing_acknowledged_is_missing(
@@ -71,6 +72,7 @@ def test_after_a_power_cut_nothing_acknowledged_is_missing(
     assert not promised - set(received)
 
 
+@pytest.mark.core
 def test_the_spool_goes_on_in_the_same_epoch_and_dropped_nothing(enrolled: Any, central: Central) -> None:
     messages = central.messages(NODE)
     sequence = [message["seq"] for message in messages]
