@@ -29,6 +29,7 @@ from agent.link.wanted import Wanted
 from agent.model import Body, Event, Sink
 from agent.mqtt.rules.compile import compile_rules
 from agent.mqtt.service import MqttService
+from agent.runtime import reset
 from agent.runtime.notify import KeptSockets, Notifier
 from agent.runtime.serve import serve
 from agent.runtime.service import Service
@@ -92,7 +93,9 @@ class App:
             node_name=self._identity.node,
             broker=Broker(self._mqtt.views.tell, self._mqtt.views.secrets) if config.mqtt.enabled else None,
         )
-        self._telemetry = TelemetryService(config.telemetry, self._record, clock, self._spool.view)
+        self._telemetry = TelemetryService(
+            config.telemetry, self._record, clock, self._spool.view, heat=config.heat, feel=self._jobs.feel
+        )
         self._wanted = Wanted(state_dir / "desired.pb", check=_check, apply=self._apply, record=self._record)
         api = AgentApi(self._sources(), trust_domain=self._identity.trust_domain, record=self._record)
         self._link = LinkService(
@@ -135,6 +138,8 @@ class App:
         if self._runs_jobs:
             await self._recover()
         attributes = {"version": __version__, "pid": str(os.getpid())}
+        if resets := reset.causes():
+            attributes["reset"] = ", ".join(resets)
         if self._aside is not None:
             attributes["spool_set_aside"] = str(self._aside)
         try:
@@ -193,6 +198,7 @@ class App:
             connected=self._link.connected,
             certificate_not_after_unix_nano=self._link.identity.not_after_unix_nano,
             launcher=self._launcher_facts(),
+            conditions=(self._telemetry.heat,) if self._telemetry.heat else (),
         )
 
     def _launcher_facts(self) -> dict[str, str]:

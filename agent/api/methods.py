@@ -39,6 +39,7 @@ class NodeFacts:
     connected: bool
     certificate_not_after_unix_nano: int
     launcher: dict[str, str]
+    conditions: tuple[str, ...] = ()  # what is wrong with the box, for people
 
 
 async def no_images() -> tuple[ImageView, ...]:
@@ -123,6 +124,7 @@ async def _get_node(sources: Sources, _: Message, _caller: str) -> AsyncIterator
         certificate_not_after_unix_nano=facts.certificate_not_after_unix_nano,
         agent_pid=facts.agent_pid,
         launcher=facts.launcher,
+        conditions=facts.conditions,
     )
 
 

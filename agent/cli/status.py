@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
         ("desired state", f"revision {node.desired_revision}"),
         ("certificate", f"until {moment(node.certificate_not_after_unix_nano)}"),
         ("launcher", ", ".join(f"{k}={v}" for k, v in sorted(node.launcher.items())) or "unknown"),
+        *(("condition", condition) for condition in node.conditions),
         ("up", f"{node.uptime_seconds // 3600} h {node.uptime_seconds // 60 % 60} min"),
     ):
         print(f"{name:14} {value}")

@@ -104,6 +104,10 @@ def _across(config: Config, wrong: set[tuple[str, str]]) -> Iterator[_Problem]:
     if base > most and not wrong & {("link", "backoff_base_seconds"), ("link", "backoff_max_seconds")}:
         reason = f"is {base}, more than backoff_max_seconds ({most})"
         yield _Problem("link", "backoff_base_seconds", reason, "at most backoff_max_seconds")
+    limit, cool = config.heat.limit_celsius, config.heat.cool_celsius
+    if limit and cool >= limit and not wrong & {("heat", "limit_celsius"), ("heat", "cool_celsius")}:
+        reason = f"is {cool}, not below limit_celsius ({limit})"
+        yield _Problem("heat", "cool_celsius", reason, "less than limit_celsius")
     for section, listen in (("api", config.api.listen), ("gateway", config.gateway.listen)):
         if listen:
             try:

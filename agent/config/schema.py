@@ -62,6 +62,19 @@ class TelemetryConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class HeatConfig:
+    """[heat]: when the box is too hot for the work of tenants; looked at with each sample of [telemetry].
+
+    `limit_celsius` 0 = never. `sensors` are names as in telemetry ("hw.id"); none = all.
+    """
+
+    limit_celsius: float = bounds(90.0, 0.0, 150.0)
+    cool_celsius: float = bounds(80.0, 0.0, 150.0)
+    hold_seconds: float = bounds(30.0, 0.0, 3600.0)
+    sensors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class MqttConfig:
     """[mqtt]: the broker on this box. `broker_dir` has the certificates that it reads."""
 
@@ -137,6 +150,7 @@ class Config:
     link: LinkConfig = LinkConfig()
     spool: SpoolConfig = SpoolConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
+    heat: HeatConfig = HeatConfig()
     mqtt: MqttConfig = MqttConfig()
     gateway: GatewayConfig = GatewayConfig()
     jobs: JobsConfig = JobsConfig()

@@ -75,8 +75,11 @@ def decide(spec: JobSpec, holders: Iterable[Holder], accounts: Mapping[str, Acco
 
 
 def overdrawn(holders: Iterable[Holder], capacity: Capacity) -> Preempt | None:
-    """The SPOT jobs that must go because the store's reserve has grown."""
+    """The SPOT jobs that must go because the store's reserve has grown; all of them while the box is too hot."""
     staying = [holder for holder in holders if holder.room and not holder.leaving]
+    if capacity.heat:
+        spot = preemption.youngest(holder for holder in staying if holder.spec.priority is Priority.SPOT)
+        return Preempt(tuple(spot), capacity.heat) if spot else None
     need = tenants_excess(NOTHING, staying, capacity)
     if not any(need):
         return None
@@ -104,6 +107,8 @@ def _barred(spec: JobSpec, account: Account, capacity: Capacity) -> Refusal | No
         )
     if not capacity.spool_takes:
         return Refusal("spool-full", "usage records can't be stored at the moment, so no new work is taken")
+    if capacity.heat and spec.priority is not Priority.STORE:
+        return Refusal("too-hot", capacity.heat)
     if spec.priority is Priority.STORE and not tenant.store:
         return Refusal("not-store", f"tenant {tenant.id}: priority store is for the store's own tenants")
     if spec.network is not None and not capacity.network:

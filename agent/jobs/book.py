@@ -30,7 +30,7 @@ from agent.jobs.room import Capacity, Holder
 from agent.jobs.store import Change, Snapshot
 from agent.model import ChainLink, Health, JobState, JobView, UsageSeal
 from agent.model import Event as Report
-from agent.spec import Desired, Prices, Tenant
+from agent.spec import Desired, Prices, Priority, Tenant
 
 Actions = list[tuple[str, Action]]
 _NANO = 1_000_000_000
@@ -150,11 +150,12 @@ class Book:
         accounts = {tenant.id: Account(tenant, self._spent(tenant.id)) for tenant in desired.tenants}
         promised: list[Holder] = []
         for job in self._waiting(desired):
-            decision = admission.decide(job.spec, [*self._holders(), *promised], accounts, capacity)
+            room = _cooled(capacity) if job.first and job.spec.priority is Priority.GUARANTEED else capacity
+            decision = admission.decide(job.spec, [*self._holders(), *promised], accounts, room)
             if isinstance(decision, Preempt) and decision.victims:
                 why = f"a job of priority {job.spec.priority.name.lower()} takes its room"
                 actions += self._evict(decision.victims, why, at)
-                again = admission.decide(job.spec, [*self._holders(), *promised], accounts, capacity)
+                again = admission.decide(job.spec, [*self._holders(), *promised], accounts, room)
                 decision = again if isinstance(again, Admit) else decision
             if isinstance(decision, Preempt):
                 promised.append(Holder(job.spec))
@@ -235,6 +236,11 @@ class Book:
     def _close_meter(self, run: str) -> None:
         if self.meters.pop(run, None) is not None:
             self._change.meters[run] = None
+
+
+def _cooled(capacity: Capacity) -> Capacity:
+    """For an update of a job that heat would not have stopped."""
+    return replace(capacity, heat="")
 
 
 def _verdict(decision: Decision, at: float) -> Event:

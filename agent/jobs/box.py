@@ -26,11 +26,11 @@ def usable(policy: StorePolicy) -> StorePolicy:
 
 
 def capacity(
-    host: HostFacts, policy: StorePolicy, wall_nano: int, *, spool_takes: bool, broker: bool = False
+    host: HostFacts, policy: StorePolicy, wall_nano: int, *, spool_takes: bool, broker: bool = False, heat: str = ""
 ) -> Capacity:
     """Changes with `wall_nano` only from one minute to another; `policy` is a usable one.
 
-    `broker`: the agent has to do with one.
+    `broker`: the agent has to do with one. `heat`: see Capacity.
     """
     now = wall_nano / _NANO
     return Capacity(
@@ -46,4 +46,5 @@ def capacity(
         hours=trading.describe(policy, now),
         month=budget.month_of(now),
         spool_takes=spool_takes,
+        heat=heat,
     )

@@ -26,6 +26,7 @@ class Capacity:
     hours: str = ""  # why `reserve` is what it is, for people
     month: int = 0  # budget.month_of(now)
     spool_takes: bool = True  # the bill can be written; if not, new work is refused before a record is lost
+    heat: str = ""  # why the box is too hot for the work of tenants, for people; empty while it isn't
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,7 @@ class JobsService:
         self._host: HostFacts | None = None
         self._launcher: HostFacts | str = "not asked yet"
         self._room: Capacity | None = None
+        self._heat = ""
         self._found: tuple[RunState, ...] = ()
         self._disks: tuple[DiskState, ...] = ()
         self.recovered = asyncio.Event()
@@ -116,6 +117,11 @@ class JobsService:
 
     def jobs(self) -> tuple[JobView, ...]:
         return self._book.views() if self._book is not None else ()
+
+    def feel(self, heat: str) -> None:
+        """Why the box is too hot for the work of tenants, from now on; empty: it isn't any more."""
+        self._heat = heat
+        self._stir()
 
     def images(self) -> frozenset[str]:
         """The references that jobs here name: their images are kept. One that was withdrawn keeps none."""
@@ -199,7 +205,7 @@ class JobsService:
         if self._desired is None or self._host is None:
             return []
         now, takes = self._clock.wall_nano(), self._outbox.spool_takes
-        room = box.capacity(self._host, self._policy, now, spool_takes=takes, broker=self._has_broker)
+        room = box.capacity(self._host, self._policy, now, spool_takes=takes, broker=self._has_broker, heat=self._heat)
         actions: Actions = []
         if book.stirred or room != self._room:
             self._room = room

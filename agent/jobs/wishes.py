@@ -35,7 +35,7 @@ from agent.spec import HOST_IMAGE, JobKind, JobSpec
 _STARTED = frozenset({JobState.STARTING, JobState.RUNNING})
 _WAITING = frozenset({JobState.PENDING, JobState.REJECTED})
 # Refusals that meet the generation before as well: to go back to it would only burn the new one.
-_NOT_ITS_FAULT = frozenset({"budget", "spool-full", "no-memory-controller", "unknown-tenant"})
+_NOT_ITS_FAULT = frozenset({"budget", "spool-full", "no-memory-controller", "unknown-tenant", "too-hot"})
 
 
 def wish(job: Job, event: Wish) -> Step:

@@ -4,23 +4,27 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from agent.clock import Clock
-from agent.config.schema import TelemetryConfig
+from agent.config.schema import HeatConfig, TelemetryConfig
 from agent.errors import StorageError
-from agent.model import Sink, SpoolView
+from agent.model import Event, Sink, SpoolView
 from agent.runtime.service import pause
 from agent.telemetry.batch import Tick, encode
 from agent.telemetry.collectors import Sources, build
+from agent.telemetry.heat import COOL, step
 from agent.telemetry.runner import Runner
-from agent.telemetry.sample import SeriesKey
+from agent.telemetry.sample import Sample, SeriesKey
 
 log = logging.getLogger(__name__)
 
 COLLECT_TIMEOUT_SECONDS = 2.0
 PULSE_SECONDS = 1.0  # how often it wakes to beat, and to see how late the loop is
 KEEP_TICKS = 60  # in memory while the disk refuses, at most (or one batch, when that is more)
+
+
+_NO_LIMIT = HeatConfig(limit_celsius=0.0)
 
 
 def next_due(due: float, interval: float, now: float) -> float:
@@ -37,8 +41,16 @@ class TelemetryService:
     name = "telemetry"
 
     def __init__(
-        self, config: TelemetryConfig, record: Sink, clock: Clock, spool_view: Callable[[], SpoolView]
+        self,
+        config: TelemetryConfig,
+        record: Sink,
+        clock: Clock,
+        spool_view: Callable[[], SpoolView],
+        *,
+        heat: HeatConfig = _NO_LIMIT,
+        feel: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """`feel` hears why the box has become too hot for the work of tenants, and "" when it no longer is."""
         self._config = config
         self._record = record
         self._clock = clock
@@ -51,6 +63,12 @@ class TelemetryService:
         self._keys: dict[SeriesKey, SeriesKey] = {}  # one copy of each for all ticks
         self._unrecorded = 0  # ticks since the last attempt to record
         self._refused = False
+        self._heat_config, self._heat, self._feel = heat, COOL, feel
+
+    @property
+    def heat(self) -> str:
+        """Why the box is too hot for the work of tenants, for people; empty while it isn't."""
+        return self._heat.why
 
     async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         due = self._clock.seconds()
@@ -73,6 +91,19 @@ class TelemetryService:
         keys = self._keys
         self._ticks.append(Tick(moment, {keys.setdefault(s.series, s.series): s.value for s in samples}))
         self._unrecorded += 1
+        await self._watch_heat(samples)
+
+    async def _watch_heat(self, samples: Sequence[Sample]) -> None:
+        before, self._heat = self._heat, step(self._heat, self._heat_config, samples, self._clock.seconds())
+        why = self._heat.why
+        if why == before.why:
+            return
+        log.warning("too hot for the work of tenants" if why else "cool enough again", extra={"reason": why})
+        self._feel(why)
+        try:
+            await self._record([Event("node.hot" if why else "node.cool", message=why)])
+        except StorageError as error:
+            log.warning("heat not recorded", extra={"reason": error})
 
     async def _pause(self, stop: asyncio.Event, seconds: float) -> None:
         loop = asyncio.get_running_loop()

@@ -54,6 +54,8 @@ def _own(own: GetNodeResponse) -> dict[str, object]:
         "up": f"{own.uptime_seconds} s",
         "agent's pid": own.agent_pid,
     }
+    if own.conditions:
+        values["conditions"] = "; ".join(own.conditions)
     return values | {f"launcher {key}": value for key, value in sorted(own.launcher.items())}
 
 

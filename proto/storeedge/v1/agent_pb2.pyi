@@ -62,7 +62,7 @@ class GetNodeRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetNodeResponse(_message.Message):
-    __slots__ = ("spiffe_id", "agent_version", "boot_id", "time_unix_nano", "uptime_seconds", "desired_revision", "connected", "certificate_not_after_unix_nano", "agent_pid", "launcher")
+    __slots__ = ("spiffe_id", "agent_version", "boot_id", "time_unix_nano", "uptime_seconds", "desired_revision", "connected", "certificate_not_after_unix_nano", "agent_pid", "launcher", "conditions")
     class LauncherEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -80,6 +80,7 @@ class GetNodeResponse(_message.Message):
     CERTIFICATE_NOT_AFTER_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
     AGENT_PID_FIELD_NUMBER: _ClassVar[int]
     LAUNCHER_FIELD_NUMBER: _ClassVar[int]
+    CONDITIONS_FIELD_NUMBER: _ClassVar[int]
     spiffe_id: str
     agent_version: str
     boot_id: str
@@ -90,7 +91,8 @@ class GetNodeResponse(_message.Message):
     certificate_not_after_unix_nano: int
     agent_pid: int
     launcher: _containers.ScalarMap[str, str]
-    def __init__(self, spiffe_id: _Optional[str] = ..., agent_version: _Optional[str] = ..., boot_id: _Optional[str] = ..., time_unix_nano: _Optional[int] = ..., uptime_seconds: _Optional[int] = ..., desired_revision: _Optional[int] = ..., connected: _Optional[bool] = ..., certificate_not_after_unix_nano: _Optional[int] = ..., agent_pid: _Optional[int] = ..., launcher: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    conditions: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, spiffe_id: _Optional[str] = ..., agent_version: _Optional[str] = ..., boot_id: _Optional[str] = ..., time_unix_nano: _Optional[int] = ..., uptime_seconds: _Optional[int] = ..., desired_revision: _Optional[int] = ..., connected: _Optional[bool] = ..., certificate_not_after_unix_nano: _Optional[int] = ..., agent_pid: _Optional[int] = ..., launcher: _Optional[_Mapping[str, str]] = ..., conditions: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListJobsRequest(_message.Message):
     __slots__ = ()

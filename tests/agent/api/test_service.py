@@ -101,7 +101,7 @@ class Store:
         self.cancelled.append((command, caller))
 
     def api(self) -> AgentApi:
-        facts = NodeFacts("spiffe://td/store/s/node/n", "1", 7, 60, 3, True, 9, {"runtime": "crun"})
+        facts = NodeFacts("spiffe://td/store/s/node/n", "1", 7, 60, 3, True, 9, {"runtime": "crun"}, ("hot",))
         sources = Sources(
             clock=Clock("boot", lambda: 11, lambda: 12),
             node=lambda: facts,

@@ -83,7 +83,7 @@ def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
             "[mqqt]\n",
             (
                 "agent.toml:1: [mqqt]: unknown table, did you mean 'mqtt'?; "
-                "allowed: node, link, spool, telemetry, mqtt, gateway, jobs, images, api, log"
+                "allowed: node, link, spool, telemetry, heat, mqtt, gateway, jobs, images, api, log"
             ),
         ),
         ("[mqtt]\n\nport = 70000", "agent.toml:3: [mqtt] port: is 70000, out of range; allowed: an integer 1..65535"),
@@ -127,6 +127,13 @@ def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
         (
             "[api]\nlisten = 'nine'",
             "agent.toml:2: [api] listen: 'nine' is not HOST:PORT; allowed: HOST:PORT, or empty for no port",
+        ),
+        (
+            "[heat]\nlimit_celsius = 70.0",
+            (
+                "agent.toml:1: [heat] cool_celsius: is 80.0, not below limit_celsius (70.0);"
+                " allowed: less than limit_celsius"
+            ),
         ),
         ("[mqtt]\nport == 1", "agent.toml:2: Invalid value, at column 7"),
     ],

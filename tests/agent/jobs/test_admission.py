@@ -95,6 +95,28 @@ def test_while_the_bill_cannot_be_written_nothing_is_admitted() -> None:
     assert decide(asks(), [], ACME, Capacity(1500, 1 << 30, True, spool_takes=False)).reason == "spool-full"
 
 
+def test_while_the_box_is_too_hot_only_the_stores_own_work_is_admitted() -> None:
+    hot = replace(ROOM, heat="cpu at 91")
+    assert decide(asks(), [], MANY, hot) == Refusal("too-hot", "cpu at 91")
+    assert decide(asks(priority=GUARANTEED), [], MANY, hot).reason == "too-hot"
+    assert decide(asks(tenant="shop", priority=STORE), [], MANY, hot) == Admit()
+
+
+def test_heat_takes_all_of_spot_and_nobody_else() -> None:
+    hot = replace(ROOM, heat="cpu at 91")
+    holders = [
+        has(id_="s1"),
+        has(id_="s2", since=5.0),
+        has(id_="g", priority=GUARANTEED),
+        has(id_="o", priority=STORE, tenant="shop"),
+        has(id_="l", leaving=True),
+    ]
+    found = overdrawn(holders, hot)
+    assert found is not None and found.message == "cpu at 91"
+    assert {holder.spec.id for holder in found.victims} == {"s1", "s2"}
+    assert overdrawn(holders[2:], hot) is None
+
+
 def test_a_tenant_without_a_quota_has_none() -> None:
     assert decide(asks(), [], {"acme": Account(Tenant("acme"))}, ROOM).reason == "tenant-jobs"
 

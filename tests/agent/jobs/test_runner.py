@@ -12,7 +12,7 @@ from agent.jobs.request import job_request
 from agent.jobs.store import JobStore
 from agent.model import JobState
 from agent.sandbox import Reach, Usage
-from agent.spec import MqttGrant, Quota
+from agent.spec import MqttGrant, Priority, Quota
 from tests.fakes.jobs import ON_FAILURE, ROOMY, batch, desired, service
 from tests.fakes.shop import SECOND, Shop, state, until, view
 
@@ -159,6 +159,30 @@ async def test_no_new_work_is_taken_while_the_spool_takes_no_bill(shop):
         assert view(jobs, "second").reason == "spool-full"
         shop.spool_full = False
         await until(lambda: state(jobs, "second") is JobState.RUNNING)
+
+
+async def test_heat_stops_spot_jobs_and_they_come_back_when_it_is_cool(shop):
+    async with shop.agent(desired(service("s"), service("g", priority=Priority.GUARANTEED))) as jobs:
+        await until(lambda: {view.state for view in jobs.jobs()} == {JobState.RUNNING})
+        jobs.feel("the box is too hot")
+        await until(lambda: state(jobs, "s") is JobState.REJECTED)
+        assert view(jobs, "s").reason == "too-hot" and state(jobs, "g") is JobState.RUNNING
+        await until(lambda: shop.states("s")[-3:] == ["stopping", "pending", "rejected"])
+        jobs.feel("")
+        await until(lambda: state(jobs, "s") is JobState.RUNNING)
+    told = [record for record in shop.records if getattr(record, "reason", "") == "preempted"]
+    assert {(record.job, record.message) for record in told} == {("s", "the box is too hot")}
+
+
+async def test_an_update_of_a_guaranteed_job_goes_on_in_the_heat(shop):
+    old = service("g", priority=Priority.GUARANTEED)
+    async with shop.agent(desired(old)) as jobs:
+        await until(lambda: state(jobs, "g") is JobState.RUNNING)
+        jobs.feel("the box is too hot")
+        new = replace(old, generation=2)
+        await jobs.apply(desired(new, service("h", priority=Priority.GUARANTEED), revision=2))
+        await until(lambda: view(jobs, "g").generation == 2 and state(jobs, "g") is JobState.RUNNING)
+        await until(lambda: state(jobs, "h") is JobState.REJECTED)
 
 
 async def test_while_the_launcher_is_away_jobs_keep_their_state_and_then_go_on(shop):

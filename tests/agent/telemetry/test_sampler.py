@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.clock import system_clock
-from agent.config.schema import TelemetryConfig
+from agent.config.schema import HeatConfig, TelemetryConfig
 from agent.errors import ConfigError, StorageError
-from agent.model import Body, MetricBatch, SpoolView
+from agent.model import Body, Event, MetricBatch, MetricKind, SpoolView
 from agent.telemetry import sampler as subject
 from agent.telemetry.collectors import COLLECTORS
+from agent.telemetry.sample import Sample
 from agent.telemetry.sampler import TelemetryService, next_due
 
 ONLY_UPTIME = tuple(name for name in COLLECTORS if name != "uptime")
@@ -161,3 +162,58 @@ def test_the_next_tick_is_on_the_grid_and_at_most_one_interval_away(due: float, 
     steps = (following - due) / interval
     assert math.isclose(steps, round(steps), abs_tol=1e-3)
     assert -1e-6 <= following - (due + late) <= interval + 1e-6
+
+
+class _Oven:
+    """A collector of one sensor, a reading for each look."""
+
+    def __init__(self, *celsius: float) -> None:
+        self._celsius = list(celsius)
+
+    def collect(self) -> list[Sample]:
+        now = self._celsius.pop(0) if len(self._celsius) > 1 else self._celsius[0]
+        return [Sample("hw.temperature", now, "Cel", MetricKind.GAUGE, (("hw.id", "cpu/1"),))]
+
+
+async def test_heat_is_told_once_recorded_once_and_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "build", lambda _: {"temperature": _Oven(20, 95, 95, 85, 20)})
+    stop, told, events = asyncio.Event(), list[str](), list[Event]()
+
+    async def record(bodies: Sequence[Body]) -> None:
+        events.extend(body for body in bodies if isinstance(body, Event))
+        if len(events) == 2:
+            stop.set()
+
+    telemetry = TelemetryService(
+        TelemetryConfig(interval_seconds=0.01, batch_ticks=600),
+        record,
+        system_clock(),
+        Spool().view,
+        heat=HeatConfig(hold_seconds=0.0),
+        feel=told.append,
+    )
+    await telemetry.run(stop, lambda: None)
+    why = "the box is too hot: cpu/1 at 95 degrees Celsius, the limit is 90"
+    assert told == [why, ""]
+    assert [(event.kind, event.message) for event in events] == [("node.hot", why), ("node.cool", "")]
+    assert telemetry.heat == ""
+
+
+async def test_heat_is_felt_even_when_it_cannot_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "build", lambda _: {"temperature": _Oven(95)})
+    stop, told = asyncio.Event(), list[str]()
+
+    async def refuse(_: Sequence[Body]) -> None:
+        stop.set()
+        raise StorageError("disk full")
+
+    telemetry = TelemetryService(
+        TelemetryConfig(interval_seconds=0.01, batch_ticks=600),
+        refuse,
+        system_clock(),
+        Spool().view,
+        heat=HeatConfig(hold_seconds=0.0),
+        feel=told.append,
+    )
+    await telemetry.run(stop, lambda: None)
+    assert len(told) == 1 and telemetry.heat == told[0]
