@@ -31,7 +31,7 @@ def back(ssh: Any, before: dict[str, int], seconds: float = 180.0) -> float:
 
     def are() -> bool:
         new = all(pid(ssh, unit) not in (number, 0) for unit, number in before.items())
-        return new and ssh.run(f"systemctl is-active --quiet {' '.join(before)}")[2] == 0
+        return new and ssh.run(f"systemctl is-active {' '.join(before)}")[0] == ["active"] * len(before)
 
     return until(are, f"{' and '.join(before)} to be back", seconds)
 
@@ -65,6 +65,20 @@ def go_on(devices: Sequence[Device], count: int = 5, seconds: float = 120.0) -> 
         f"{count} more acknowledgements for each device",
         seconds,
     )
+
+
+def heard(central: Central, node: str, devices: Sequence[Device], seconds: float = 180.0) -> None:
+    """Until central has a message of each device that was acknowledged just now: the whole way stands again."""
+    names = [device.name for device in devices]
+    since = {device.name: max(device.acknowledged) for device in devices}
+
+    def is_heard() -> bool:
+        newest = Counter[str]()
+        for name, number in arrived(central, node, names):
+            newest[name] = max(newest[name], number)
+        return all(newest[name] > number for name, number in since.items())
+
+    until(is_heard, "something new of each device at central", seconds)
 
 
 def arrived(central: Central, node: str, names: Sequence[str]) -> Counter[tuple[str, int]]:
