@@ -1,6 +1,7 @@
 """What is done to a board on purpose, and what must still be true after it: devices, units and jobs, by content."""
 
 import json
+import secrets
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -45,12 +46,13 @@ def start_of(ssh: Any, number: int) -> str:
 def publishing(
     ssh: Any, central: Central, node: str, names: Sequence[str], per_second: float
 ) -> Iterator[list[Device]]:
-    """Devices that publish numbers, each heard by central already."""
-    passwords = {name: central.password(node, name) for name in names}
+    """Devices that publish numbers, each heard by central already; no device of another test had their names."""
+    ours = [f"{name}-{secrets.token_hex(2)}" for name in names]
+    passwords = {name: central.password(node, name) for name in ours}
     devices = [Device(ssh, name, word, "count", per_second) for name, word in passwords.items()]
     try:
         until(lambda: all(device.acknowledged for device in devices), "an acknowledgement for each device", 120)
-        until(lambda: {name for name, _ in arrived(central, node, names)} == set(names), "each device at central", 120)
+        until(lambda: {name for name, _ in arrived(central, node, ours)} == set(ours), "each device at central", 120)
         yield devices
     finally:
         for device in devices:
