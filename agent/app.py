@@ -16,7 +16,7 @@ from agent.api.service import AgentApi
 from agent.clock import Clock, system_clock
 from agent.config.schema import Config
 from agent.errors import AwayError, ConfigError, StorageError
-from agent.identity import sealing, signing, tls
+from agent.identity import lock, sealing, signing, tls
 from agent.identity import store as identity_store
 from agent.identity.refusals import forget_refusals, take_refusals
 from agent.jobs import trading
@@ -60,7 +60,7 @@ class App:
         _make_directory(state_dir)
         _make_directory(config.node.run_dir)
         self._clock = clock
-        self._identity = identity_store.load(state_dir)
+        self._identity = identity_store.load(state_dir, lock.given(os.environ))
         self._spool, self._aside = open_spool(
             state_dir / "spool.db",
             limit_bytes=config.spool.limit_bytes,
@@ -89,7 +89,7 @@ class App:
             clock,
             images=self._images,
             unseal=partial(sealing.unseal, _sealing_key(config)),
-            sign=lambda text: signing.sign(self._link.identity.directory, text),
+            sign=lambda text: signing.sign(self._link.identity.directory, text, self._link.identity.secret),
             node_name=self._identity.node,
             broker=Broker(self._mqtt.views.tell, self._mqtt.views.secrets) if config.mqtt.enabled else None,
         )

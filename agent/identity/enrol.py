@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+import shutil
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from google.rpc.status_pb2 import Status
 from agent.clock import Clock
 from agent.config import address as addresses
 from agent.errors import AwayError, RefusedError
+from agent.fsio import sync_directory
 from agent.identity import keys, spiffe, store, tls
 from agent.identity import token as tokens
 from agent.identity.handshake import Peer, client_context, handshake
@@ -52,13 +54,28 @@ class _Answer:
     server_time_unix_nano: int
 
 
+class SpentError(RefusedError):
+    """Central knows us and will not take this token, now or later."""
+
+
 async def enrol(
-    central: str, token: str, state_dir: Path, hardware: str, clock: Clock, *, replace: bool = False
+    central: str,
+    token: str,
+    state_dir: Path,
+    hardware: str,
+    clock: Clock,
+    *,
+    replace: bool = False,
+    secret: bytes = b"",
 ) -> Identity:
     """Trade the token for an identity, stored and in force on return. `central` is HOST:PORT of its enrolment port.
 
-    Raises RefusedError (token, central or certificate won't do; already enrolled and not `replace`), AwayError,
-    ConfigError (no state directory), StorageError. The token is sent to nobody but the central it was made by.
+    `secret` (lock.py) locks its key on disk. The key is kept for the next call with this token, until one succeeds:
+    when central's answer is lost, also by a power cut, it gives the same again, but to the same key only.
+
+    Raises RefusedError (central or certificate won't do; already enrolled and not `replace`), as SpentError when
+    central refuses the token, AwayError, ConfigError (no state directory), StorageError. The token is sent to nobody
+    but the central it was made by.
     """
     known = tokens.parse(token)
     try:
@@ -67,19 +84,24 @@ async def enrol(
         raise RefusedError("BAD_REQUEST", f"central: {error}") from None
     if store.is_enrolled(state_dir) and not replace:
         raise RefusedError("CONFLICT", "this box is enrolled already; --force makes it a new node")
-    with store.staging(state_dir) as staged:
+    with store.staging(state_dir, hashlib.sha256(known.id.encode()).hexdigest()[:16]) as staged:
         root = await _pinned_root(central, known)
         request = enrolment_pb2.EnrolRequest(
             token_id=known.id,
             token_secret=known.secret,
-            csr_der=await keys.make(staged / "key.pem", str(known.node)),
+            csr_der=await _request(staged, str(known.node), secret),
             hardware=hardware.encode()[:_HARDWARE_BYTES].decode(errors="ignore"),
         )
-        answer = await _ask(central, root, request, known)
+        try:
+            answer = await _ask(central, root, request, known)
+        except SpentError:
+            shutil.rmtree(staged, ignore_errors=True)
+            raise
         _warn_of_clock(answer.server_time_unix_nano - clock.wall_nano())
-        facts = await keys.check(staged / "key.pem", answer.chain_der, answer.bundle_der)
+        facts = await keys.check(staged / "key.pem", answer.chain_der, answer.bundle_der, secret)
         _check_answer(answer, facts.uris, known)
-        return store.install(
+        return await asyncio.to_thread(
+            store.install,
             state_dir,
             staged,
             facts,
@@ -87,7 +109,23 @@ async def enrol(
             bundle_der=answer.bundle_der,
             control_address=answer.control_address,
             central_spiffe_id=answer.central_spiffe_id,
+            secret=secret,
         )
+
+
+async def _request(staged: Path, spiffe_id: str, secret: bytes) -> bytes:
+    """For the key of an earlier attempt with this token, else for a new one: on disk before central sees it."""
+    key_file = staged / "key.pem"
+    if key_file.exists():
+        try:
+            return await keys.request(key_file, spiffe_id, secret)
+        except RefusedError as error:  # locked with another secret, or broken
+            _log.warning("the key of the last attempt is of no use: %s", error)
+            key_file.unlink()
+    made = await keys.make(key_file, spiffe_id, secret)
+    sync_directory(staged)
+    sync_directory(staged.parent)
+    return made
 
 
 async def _pinned_root(central: str, token: Token) -> bytes:
@@ -161,7 +199,8 @@ def _refusal(central: str, error: grpc.aio.AioRpcError) -> RefusedError | AwayEr
         return AwayError(f"{central} can't be reached: {error.details()}")
     words = " ".join((error.details() or "no reason given").split())
     remedy = f"; {_REMEDIES[reason]}" if reason in _REMEDIES else ""
-    return RefusedError("PERMISSION_DENIED", f"central refused: {reason or error.code().name}: {words}{remedy}")
+    kind = SpentError if reason in _REMEDIES else RefusedError
+    return kind("PERMISSION_DENIED", f"central refused: {reason or error.code().name}: {words}{remedy}")
 
 
 def _reason(error: grpc.aio.AioRpcError) -> str:

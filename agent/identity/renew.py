@@ -1,5 +1,6 @@
 """A new certificate long before the old one ends."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -26,11 +27,12 @@ async def renew(state_dir: Path, identity: Identity, call: Call) -> Identity:
     Raises RefusedError (central's answer is no use), AwayError, StorageError, and what `call` raises: nothing changed.
     """
     with store.staging(state_dir) as staged:
-        chain_der, bundle_der = await call(await keys.make(staged / "key.pem", identity.spiffe_id))
-        facts = await keys.check(staged / "key.pem", chain_der, bundle_der)
+        chain_der, bundle_der = await call(await keys.make(staged / "key.pem", identity.spiffe_id, identity.secret))
+        facts = await keys.check(staged / "key.pem", chain_der, bundle_der, identity.secret)
         if facts.uris != (identity.spiffe_id,):
             raise RefusedError("BAD_REQUEST", f"the certificate is for {facts.uris}, not for {identity.spiffe_id}")
-        return store.install(
+        return await asyncio.to_thread(  # a locked key is opened by a process, which takes a moment
+            store.install,
             state_dir,
             staged,
             facts,
@@ -38,4 +40,5 @@ async def renew(state_dir: Path, identity: Identity, call: Call) -> Identity:
             bundle_der=bundle_der,
             control_address=identity.control_address,
             central_spiffe_id=identity.central_spiffe_id,
+            secret=identity.secret,
         )

@@ -1,10 +1,11 @@
 """The node's identity on disk: a directory for each certificate, and a symlink that names the one in force.
 
 state_dir/identity/         0700
-    000001/                 key.pem 0600, chain.pem, bundle.pem, identity.json
+    000001/                 key.pem 0600 (locked where there is a TPM: lock.py), chain.pem, bundle.pem, identity.json
     current -> 000002       swapped by rename: after a crash the old or the new identity is whole
     previous -> 000001      kept until the new one has completed a session
     .new-*                  being made; a crash leaves it, the next `staging` removes it
+    .kept-WORD              the same, found again by the next `staging` with this word
 """
 
 import contextlib
@@ -21,9 +22,10 @@ from typing import Any
 
 from agent.errors import ConfigError, CorruptError, RefusedError, StorageError
 from agent.fsio import sync_directory, write_atomic
-from agent.identity import spiffe
+from agent.identity import keys, spiffe
 from agent.identity.keys import Facts
 
+_LOCKED = b"-----BEGIN ENCRYPTED"
 _REMEDY = "get a token with `edgectl token create`, then: edge-agent enrol --central HOST:PORT --token TOKEN"
 
 
@@ -43,13 +45,29 @@ class Identity:
     key_pem: bytes = field(repr=False)
     chain_pem: bytes = field(repr=False)
     bundle_pem: bytes = field(repr=False)
+    secret: bytes = field(default=b"", repr=False)  # opens key.pem where that is locked (lock.py)
 
 
-def load(state_dir: Path) -> Identity:
-    """The identity in force.
+def load(state_dir: Path, secret: bytes = b"") -> Identity:
+    """The identity in force; `secret` opens its key if that is locked.
 
-    Raises ConfigError when the box is not enrolled (or this user may not know), CorruptError when files are broken.
+    Raises ConfigError when the box is not enrolled (or this user may not know), or the key doesn't open; CorruptError
+    when files are broken.
     """
+    return _read(_current(state_dir), secret)
+
+
+def look(state_dir: Path) -> Identity:
+    """As `load`, with the key as it is on disk, locked or not: for those who only want to know who this is."""
+    return _read(_current(state_dir), None)
+
+
+def is_locked(identity: Identity) -> bool:
+    """Whether the key of what `look` gave is locked on disk."""
+    return identity.key_pem.startswith(_LOCKED)
+
+
+def _current(state_dir: Path) -> Path:
     root = state_dir / "identity"
     try:
         target = (root / "current").readlink()
@@ -59,7 +77,7 @@ def load(state_dir: Path) -> Identity:
         raise ConfigError(f"{root} can't be read by this user; run as its owner or as root") from None
     except OSError as error:
         raise CorruptError(f"{root / 'current'}: {error.strerror}; enrol again with --force") from None
-    return _read(root / target.name)
+    return root / target.name
 
 
 def is_enrolled(state_dir: Path) -> bool:
@@ -67,8 +85,11 @@ def is_enrolled(state_dir: Path) -> bool:
 
 
 @contextlib.contextmanager
-def staging(state_dir: Path) -> Generator[Path]:
+def staging(state_dir: Path, word: str = "") -> Generator[Path]:
     """An empty directory for the key of the next identity, removed unless `install` takes it. One at a time.
+
+    With a `word` it stays until `install` takes it, and the next call with this word finds it as it was left, also
+    after a power cut.
 
     Raises ConfigError (no state directory), RefusedError(CONFLICT) when another process is at it, StorageError.
     """
@@ -81,19 +102,23 @@ def staging(state_dir: Path) -> Generator[Path]:
     except OSError as error:
         raise StorageError(f"{root}: {error.strerror}") from error
     try:
-        staged = _begin(root, lock)
+        staged = _begin(root, lock, f".kept-{word}" if word else "")
         try:
             yield staged
         finally:
-            shutil.rmtree(staged, ignore_errors=True)
+            if not word:
+                shutil.rmtree(staged, ignore_errors=True)
     finally:
         os.close(lock)
 
 
-def _begin(root: Path, lock: int) -> Path:
+def _begin(root: Path, lock: int, kept: str) -> Path:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _remove_unnamed(root)
+        _remove_unnamed(root, kept)
+        if kept:
+            (root / kept).mkdir(mode=0o700, exist_ok=True)
+            return root / kept
         return Path(tempfile.mkdtemp(prefix=".new-", dir=root))
     except BlockingIOError:
         raise RefusedError("CONFLICT", "another enrolment or renewal is at work on this box") from None
@@ -110,10 +135,12 @@ def install(
     bundle_der: Sequence[bytes],
     control_address: str,
     central_spiffe_id: str,
+    secret: bytes = b"",
 ) -> Identity:
     """Make the staged key and this certificate the identity in force; it is durable when this returns.
 
-    `facts` are of the leaf, checked: one URI, a node's SPIFFE id. Raises StorageError; the old identity then stays.
+    `facts` are of the leaf, checked: one URI, a node's SPIFFE id; `secret` opens the key if it is locked. Raises
+    StorageError; the old identity then stays.
     """
     root = state_dir / "identity"
     (uri,) = facts.uris
@@ -140,7 +167,7 @@ def install(
         _point(root, "current", version.name)
     except OSError as error:
         raise StorageError(f"the new identity can't be stored: {error}") from error
-    return _read(version)
+    return _read(version, secret)
 
 
 def forget_previous(state_dir: Path) -> None:
@@ -153,7 +180,7 @@ def forget_previous(state_dir: Path) -> None:
         raise StorageError(f"the previous identity can't be removed: {error}") from error
 
 
-def revert(state_dir: Path) -> Identity | None:
+def revert(state_dir: Path, secret: bytes = b"") -> Identity | None:
     """Back to the previous identity, because central refuses the new one; None when there is no other.
 
     Raises StorageError, CorruptError, ConfigError: the new one stays in force.
@@ -163,7 +190,7 @@ def revert(state_dir: Path) -> Identity | None:
         target = (root / "previous").readlink().name
         if target == (root / "current").readlink().name:
             return None
-        identity = _read(root / target)
+        identity = _read(root / target, secret)
         _point(root, "current", target)
     except FileNotFoundError:
         return None
@@ -172,11 +199,16 @@ def revert(state_dir: Path) -> Identity | None:
     return identity
 
 
-def _read(directory: Path) -> Identity:
+def _read(directory: Path, secret: bytes | None) -> Identity:
+    """`secret` None: the key is left as it is on disk."""
     try:
         document: dict[str, Any] = json.loads((directory / "identity.json").read_bytes())
         key, chain, bundle = [_read_pem(directory / name) for name in ("key.pem", "chain.pem", "bundle.pem")]
-        return Identity(**document, directory=directory, key_pem=key, chain_pem=chain, bundle_pem=bundle)
+        if secret is not None and key.startswith(_LOCKED):
+            key = keys.unlock(directory / "key.pem", secret)
+        return Identity(
+            **document, directory=directory, key_pem=key, chain_pem=chain, bundle_pem=bundle, secret=secret or b""
+        )
     except PermissionError as error:
         raise ConfigError(f"{error.filename} can't be read by this user; run as its owner or as root") from None
     except (OSError, ValueError, TypeError) as error:
@@ -194,9 +226,9 @@ def _versions(root: Path) -> list[int]:
     return [int(path.name) for path in root.iterdir() if path.name.isdecimal()]
 
 
-def _remove_unnamed(root: Path) -> None:
-    """Leftovers of a crash: whatever neither symlink names."""
-    named = {(root / link).readlink().name for link in ("current", "previous") if (root / link).is_symlink()}
+def _remove_unnamed(root: Path, kept: str = "") -> None:
+    """Leftovers of a crash: whatever neither symlink names, and isn't `kept`."""
+    named = {kept} | {(root / link).readlink().name for link in ("current", "previous") if (root / link).is_symlink()}
     for path in root.iterdir():
         if path.is_dir() and not path.is_symlink() and path.name not in named:
             shutil.rmtree(path)

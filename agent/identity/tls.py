@@ -50,7 +50,9 @@ async def probe(identity: Identity, address: str | None = None, timeout_seconds:
     context = client_context()
     try:
         context.load_verify_locations(cadata=identity.bundle_pem.decode())
-        context.load_cert_chain(identity.directory / "chain.pem", identity.directory / "key.pem")
+        # The password is never asked for on a terminal, also where the key isn't locked.
+        files = (identity.directory / "chain.pem", identity.directory / "key.pem")
+        context.load_cert_chain(*files, password=identity.secret or b"none")
     except (OSError, ValueError) as error:
         raise CorruptError(f"{identity.directory} is broken: {error}; enrol again with --force") from error
     async with handshake(

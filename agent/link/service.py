@@ -131,7 +131,7 @@ class LinkService:
                 log.warning("refusal not audited", extra={"reason": error})
         # A certificate that never completed a session may be the fault: the one before it is still there.
         try:
-            previous = identity_store.revert(self._state_dir)
+            previous = await asyncio.to_thread(identity_store.revert, self._state_dir, self._identity.secret)
         except EdgeError as error:
             log.warning("can't go back to the certificate before", extra={"reason": error})
             return

@@ -12,7 +12,7 @@ _WARN_DAYS = 5  # the agent renews long before; so few are left only when centra
 
 def check(box: Box) -> Finding:
     try:
-        identity = store.load(box.config.node.state_dir)
+        identity = store.look(box.config.node.state_dir)
     except EdgeError as error:
         return Finding("fail", str(error), "edge-agent enrol --central HOST:PORT --token TOKEN")
     now = box.clock.wall_nano()

@@ -10,7 +10,7 @@ NAME = "central"
 
 def check(box: Box) -> Finding:
     try:
-        where = store.load(box.config.node.state_dir).control_address
+        where = store.look(box.config.node.state_dir).control_address
         host, port = address.split(where)
     except (EdgeError, ValueError):
         return Finding("warn", "not known before this box is enrolled", "see the line of the certificate")

@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from cryptography import x509
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
@@ -134,7 +135,34 @@ async def test_centrals_refusal_is_told_in_words(tmp_path: Path, reason: str, wo
         with pytest.raises(RefusedError, match=words):
             await enrol(address, token(central.fleet), tmp_path, "", CLOCK)
     assert len(central.seen) == 1
-    assert sorted(path.name for path in (tmp_path / "identity").iterdir()) == []
+    # What central has not said of the token may pass: the key is kept for the next attempt.
+    assert len(list((tmp_path / "identity").iterdir())) == (reason == "NEW_REASON")
+
+
+async def test_an_answer_that_was_lost_is_asked_for_again_with_the_same_key(tmp_path: Path) -> None:
+    """Also by another process, after a power cut: central gives a used token's answer to the same key only."""
+    central = Central(Fleet())
+    central.change = lambda response: response.ClearField("chain_der")  # stands for a box that dies before it is stored
+    async with serving(central) as address:
+        with pytest.raises(RefusedError):
+            await enrol(address, token(central.fleet), tmp_path, "", CLOCK, secret=b"of the TPM")
+        central.change = lambda _: None
+        identity = await enrol(address, token(central.fleet), tmp_path, "", CLOCK, secret=b"of the TPM")
+    first, second = (x509.load_der_x509_csr(each.csr_der).public_key() for each in central.seen)
+    assert first == second
+    assert [path.name for path in (tmp_path / "identity").iterdir() if path.name.startswith(".")] == []
+    assert identity.secret == b"of the TPM"
+
+
+async def test_a_kept_key_that_no_longer_opens_is_replaced(tmp_path: Path) -> None:
+    central = Central(Fleet())
+    central.change = lambda response: response.ClearField("chain_der")
+    async with serving(central) as address:
+        with pytest.raises(RefusedError):
+            await enrol(address, token(central.fleet), tmp_path, "", CLOCK, secret=b"of another TPM")
+        central.change = lambda _: None
+        await enrol(address, token(central.fleet), tmp_path, "", CLOCK, secret=b"of the TPM")
+    assert store.load(tmp_path, b"of the TPM").node == "n1"
 
 
 async def test_a_refusal_without_details_is_told_by_its_code(tmp_path: Path) -> None:

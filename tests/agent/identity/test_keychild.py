@@ -72,6 +72,25 @@ def test_every_flaw_of_a_chain_is_refused_with_its_reason(tmp_path: Path, reques
         keychild.check(key, [b"no certificate"], fleet.bundle)
 
 
+def test_a_locked_key_opens_with_its_secret_only(tmp_path: Path) -> None:
+    fleet, file = Fleet(), tmp_path / "key.pem"
+    csr = keychild.make(file, NODE_ID, b"secret")
+    pem, chain = file.read_bytes(), fleet.certify(csr)
+    assert pem.startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
+    assert keychild.check(pem, chain, fleet.bundle, b"secret")["uris"] == [NODE_ID]
+    assert keychild.sign(pem, b"text", b"secret")
+    assert keychild.request(pem, NODE_ID, b"secret")
+    assert keychild.unlocked(pem, b"secret").startswith(b"-----BEGIN PRIVATE KEY-----")
+    for wrong in (b"", b"another"):
+        with pytest.raises(ValueError, match=r"secret|password|decrypt"):
+            keychild.check(pem, chain, fleet.bundle, wrong)
+
+
+def test_a_secret_that_the_key_does_not_need_is_no_hindrance(tmp_path: Path, request_der: bytes) -> None:
+    """A box whose machine got its TPM after it was enrolled: locked at the next renewal."""
+    assert keychild.sign((tmp_path / "key.pem").read_bytes(), b"text", b"secret")
+
+
 def test_a_root_may_be_sent_along(tmp_path: Path, request_der: bytes) -> None:
     fleet = Fleet()
     chain = [*fleet.certify(request_der), *fleet.bundle]

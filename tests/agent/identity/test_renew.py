@@ -1,14 +1,16 @@
 """agent/identity/renew.py."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.errors import AwayError, RefusedError
+from agent.errors import AwayError, ConfigError, RefusedError
 from agent.identity import store
 from agent.identity.renew import due, renew
+from agent.identity.signing import sign
 from tests.fakes.authority import Fleet
 
 DAY = 86_400 * 10**9
@@ -43,6 +45,21 @@ async def test_a_renewed_identity_has_a_new_key_and_the_old_one_is_kept(tmp_path
     assert (new.spiffe_id, new.control_address) == (old.spiffe_id, old.control_address)
     assert new.bundle_pem.count(b"BEGIN") == 2
     assert store.revert(tmp_path) == old
+
+
+async def test_the_next_key_is_locked_with_what_the_unit_was_given(tmp_path: Path) -> None:
+    fleet = Fleet()
+    old = replace(await fleet.identity(tmp_path), secret=b"of the TPM")  # plain until now: the TPM came later
+
+    async def call(csr: bytes) -> tuple[list[bytes], list[bytes]]:
+        return fleet.certify(csr), fleet.bundle
+
+    new = await renew(tmp_path, old, call)
+    assert store.is_locked(store.look(tmp_path)) and not new.key_pem.startswith(b"-----BEGIN ENCRYPTED")
+    assert store.load(tmp_path, b"of the TPM") == new
+    with pytest.raises(ConfigError, match="enrol again with a new token"):
+        store.load(tmp_path, b"of another TPM")
+    assert (await sign(new.directory, b"a bill", new.secret))[1]
 
 
 async def test_a_certificate_for_another_node_is_not_taken(tmp_path: Path) -> None:

@@ -105,6 +105,16 @@ def test_a_disk_that_keeps_the_previous_one_from_being_put_back_says_so(
     assert store.load(tmp_path) == second
 
 
+def test_a_kept_staging_is_found_again_by_its_word_and_no_other(tmp_path: Path) -> None:
+    with store.staging(tmp_path, "one") as staged:
+        (staged / "key.pem").write_bytes(b"secret")
+    with store.staging(tmp_path, "one") as again:
+        assert (again / "key.pem").read_bytes() == b"secret"
+    with store.staging(tmp_path, "two"):
+        pass
+    assert names(tmp_path) == [".kept-two"]
+
+
 def test_a_failed_making_leaves_nothing(tmp_path: Path) -> None:
     install(tmp_path)
 

@@ -26,7 +26,7 @@ DAY = 86_400 * 10**9
 )
 def test_dates_are_judged(monkeypatch: pytest.MonkeyPatch, now_days: int, level: str, text: str) -> None:
     identity = SimpleNamespace(spiffe_id="spiffe://x", not_before_unix_nano=0, not_after_unix_nano=30 * DAY)
-    monkeypatch.setattr(store, "load", lambda _: identity)
+    monkeypatch.setattr(store, "look", lambda _: identity)
     found = certificate.check(Box(Config(), Clock("b", lambda: now_days * DAY, lambda: 0), AwayError("")))
     assert (found.level, text in found.text) == (level, True)
 

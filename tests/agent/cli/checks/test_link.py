@@ -18,7 +18,7 @@ def test_central_away_is_a_warning_only(monkeypatch: pytest.MonkeyPatch) -> None
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         where = f"127.0.0.1:{listener.getsockname()[1]}"
-        monkeypatch.setattr(store, "load", lambda _: SimpleNamespace(control_address=where))
+        monkeypatch.setattr(store, "look", lambda _: SimpleNamespace(control_address=where))
         box = Box(Config(), Clock("b"), AwayError(""))
         assert link.check(box).level == "warn"
         listener.listen()
