@@ -40,7 +40,7 @@ class Wish:
 
 
 def parse(data: bytes, name: str) -> Wish:
-    """Raises ConfigError, a line for each mistake: FILE: key: what is wrong; what it takes. The token is never quoted."""
+    """Raises ConfigError, a line for each mistake: FILE: key: reason; what it takes. The token is never quoted."""
     if len(data) > MAX_BYTES:
         raise ConfigError(f"{name}: is larger than {MAX_BYTES} bytes; is it the right file?")
     try:

@@ -31,6 +31,11 @@ PACKAGES = (
     "skopeo",
     "umoci",
     "apparmor",
+    # What systemd-creds needs to speak to a TPM.
+    "libtss2-esys-3.0.2-0",
+    "libtss2-mu0",
+    "libtss2-rc0",
+    "libtss2-tcti-device0",
     "openssh-server",
     "busybox-static",
 )

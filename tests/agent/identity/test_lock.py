@@ -1,4 +1,4 @@
-"""agent/identity/lock.py, with a stand-in for systemd-creds and its TPM. The real ones: hil/suite/test_12_sealed_key."""
+"""agent/identity/lock.py, with a stand-in for systemd-creds and its TPM. The real ones: hil/suite/test_12."""
 
 import os
 from pathlib import Path
