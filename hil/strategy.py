@@ -91,7 +91,7 @@ class BoardStrategy(Strategy):
     @step()
     def switch_off(self) -> None:
         """At the end, whatever became of the board."""
-        self._leave()
+        self.leave()
         self.target.activate(self.power)
         self.power.off()
         self.status = Status.OFF
@@ -99,7 +99,7 @@ class BoardStrategy(Strategy):
     @step()
     def cut_power(self) -> None:
         """No shutdown, no flush: QEMU is killed, with the write cache of its disk. A real board loses its supply."""
-        self._leave()
+        self.leave()
         injected.note("power cut")
         if isinstance(self.power, QEMUDriver):
             _kill(self.power)
@@ -133,7 +133,7 @@ class BoardStrategy(Strategy):
             return "localhost", _forward(self.power, port)
         return self.ssh.networkservice.address, port
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
         """Before the board goes: a dead ssh master would be asked by the next command."""
         for driver in (self.ssh, self.shell):
             if driver is not None:
