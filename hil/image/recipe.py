@@ -31,11 +31,6 @@ PACKAGES = (
     "skopeo",
     "umoci",
     "apparmor",
-    # What systemd-creds needs to speak to a TPM.
-    "libtss2-esys-3.0.2-0",
-    "libtss2-mu0",
-    "libtss2-rc0",
-    "libtss2-tcti-device0",
     "openssh-server",
     "busybox-static",
 )
@@ -108,7 +103,9 @@ class Board:
     device_tree_edits: tuple[tuple[str, ...], ...] = ()
 
 
-_AMD64 = Base("amd64", "linux-image-amd64")
+# What systemd-creds needs to speak to a TPM, which PCs have and a Raspberry Pi has not.
+_TPM = ("libtss2-esys-3.0.2-0", "libtss2-mu0", "libtss2-rc0", "libtss2-tcti-device0")
+_AMD64 = Base("amd64", "linux-image-amd64", (*PACKAGES, *_TPM))
 _ARM64 = Base("arm64", "linux-image-arm64")
 _ROOT = ("crc32c_generic", "ext4")  # crc32c_generic is ext4's, and named nowhere
 
