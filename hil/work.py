@@ -9,12 +9,13 @@ import threading
 from hil.central import Central
 from tests.registry import image, layer, write_archive
 
+ERRANDS = "ran"  # on the errand's disk: a line for each that ran
 FILES = 150
 FILE_BYTES = 24 << 10
 NOTHING = """
 [[tenant]]
 id = "citycloud"
-quota = { jobs = 4, cpu_milli = 1000, memory = "256MiB" }
+quota = { jobs = 4, cpu_milli = 1000, memory = "256MiB", disk = "64MiB" }
 """
 _JOBS = """
 
@@ -32,9 +33,10 @@ id = "errand"
 tenant = "citycloud"
 kind = "batch"
 generation = {generation}
-command = ["sleep", "4"]
+command = ["sh", "-c", "echo {generation} >>/work/ran && sync /work/ran && sleep 4"]
 cpu_milli = 100
 memory = "32MiB"
+disk = "8MiB"
 restart = {{ mode = "never" }}
 
 [[job]]
