@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli import enrol_file
 from agent.config.load import load, parse
 from agent.config.schema import Config, allowed_text
+from agent.identity import lock
 from agent.launcher import policy
 from agent.mqtt.wire.intake import RECEIVE_BUFFER_BYTES
 from agent.runtime.serve import serve
@@ -19,7 +21,10 @@ from agent.telemetry.collectors import COLLECTORS
 
 SYSTEMD = Path(__file__).parents[1] / "systemd"
 # The most exposure, of 10, that systemd may see. That jobs run under these very units: hil/suite/test_11_units.py.
-SERVICES = {"edge-agent": 1.4, "edge-gateway": 1.3, "edge-launcher": 4.3, "edge-jobs": 1.2}
+SERVICES = {
+    "edge-agent": 1.4, "edge-gateway": 1.3, "edge-launcher": 4.3, "edge-jobs": 1.2, "edge-enrol": 2.9,
+    "edge-agent-key": 1.5,
+}  # fmt: skip
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 
 
@@ -137,6 +142,29 @@ def test_a_stop_takes_ten_seconds_at_most(service: str) -> None:
     assert directives(f"{service}.service")["TimeoutStopSec"] == ["10"]
     grace = inspect.signature(serve).parameters["grace_seconds"].default
     assert grace <= 6.0  # and then the spool is closed and the interpreter ends
+
+
+def test_a_key_is_locked_where_the_machine_can_and_its_absence_is_no_fault() -> None:
+    # A name without a path may be missing (systemd.exec(5)); systemd looks where lock.py puts it.
+    assert directives("edge-agent.service")["LoadCredentialEncrypted"] == [lock.NAME]
+    assert f"d {lock.FILE.parent} 0700 root root -" in (SYSTEMD / "tmpfiles.conf").read_text()
+    for unit in ("edge-agent-key.service", "edge-enrol.service"):
+        assert str(lock.FILE.parent) in (SYSTEMD / unit).read_text()
+        assert "char-tpm rw" in directives(unit)["DeviceAllow"]
+
+
+def test_a_stick_is_looked_at_only_by_a_box_that_is_not_enrolled_and_by_no_driver_but_fats() -> None:
+    unit, rule = directives("edge-enrol.service"), (SYSTEMD / "70-edge-enrol.rules").read_text().splitlines()[-1]
+    assert unit["ConditionPathExists"][0] == "|!/var/lib/edge-agent/identity/current"
+    assert {f"|{folder}/{enrol_file.NAME}" for folder in ("/boot", "/boot/firmware", "/boot/efi")} == set(
+        unit["ConditionPathExists"][1:]
+    )
+    assert 'ENV{ID_BUS}=="usb", ENV{ID_FS_TYPE}=="vfat"' in rule
+    assert 'SYMLINK+="edge-enrol/%k", TAG+="systemd", ENV{SYSTEMD_WANTS}+="edge-enrol.service"' in rule
+    script = (SYSTEMD / "bin/edge-first-boot").read_text()
+    assert f"name={enrol_file.NAME}\n" in script and f"head -c {enrol_file.MAX_BYTES + 1} " in script
+    assert "mount -t vfat -o ro,nosuid,nodev,noexec " in script
+    assert unit["PrivateMounts"] == ["yes"]
 
 
 def test_a_reload_looks_at_the_file_before_the_agent_does() -> None:
