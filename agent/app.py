@@ -14,6 +14,8 @@ from agent.api.doors import ApiService
 from agent.api.methods import NodeFacts, Sources
 from agent.api.service import AgentApi
 from agent.clock import Clock, system_clock
+from agent.config.change import change
+from agent.config.load import load
 from agent.config.schema import Config
 from agent.errors import AwayError, ConfigError, StorageError
 from agent.identity import lock, sealing, signing, tls
@@ -54,8 +56,14 @@ def _recorder(spool: Spool, clock: Clock) -> Sink:
 class App:
     """The agent, assembled. `run` ends when it was told to stop."""
 
-    def __init__(self, config: Config, clock: Clock, sealing_key_der: bytes, kept: KeptSockets) -> None:
-        """`sealing_key_der` is what sealing.ensure answers; empty while there is none: then no secrets come here."""
+    def __init__(
+        self, config: Config, clock: Clock, sealing_key_der: bytes, kept: KeptSockets, config_file: Path
+    ) -> None:
+        """`sealing_key_der` is what sealing.ensure answers; empty while there is none: then no secrets come here.
+
+        `config_file` is read again at SIGHUP.
+        """
+        self._config, self._config_file = config, config_file
         state_dir = config.node.state_dir
         _make_directory(state_dir)
         _make_directory(config.node.run_dir)
@@ -151,9 +159,28 @@ class App:
 
     async def _reload(self) -> None:
         try:
+            new = await asyncio.to_thread(load, self._config_file)
+        except ConfigError as error:
+            log.error("configuration is wrong, the old one stays whole: %s", error)  # noqa: TRY400
+        else:
+            self._configure(new)
+        try:
             await self._mqtt.read_rules()
         except ConfigError as error:
             log.error("rules file is wrong, no rules of the operator's hold", extra={"reason": error})  # noqa: TRY400
+
+    def _configure(self, new: Config) -> None:
+        found = change(self._config, new)
+        config = self._config = found.config
+        logging.getLogger().setLevel(config.log.level)
+        self._link.configure(config.link)
+        self._telemetry.configure(config.telemetry, config.heat)
+        self._jobs.configure(config.jobs)
+        self._images.configure(config.images)
+        if found.now:
+            log.info("configuration changed: %s", ", ".join(found.now))
+        if found.later:
+            log.warning("restart needed (systemctl restart edge-agent): %s", ", ".join(found.later))
 
     async def _recover(self) -> None:
         try:
@@ -231,8 +258,11 @@ def _sealing_key(config: Config) -> Path:
     return config.node.state_dir / "sealing.key"
 
 
-async def run(config: Config) -> None:
-    """Run the agent of `config`. Raises ConfigError when it isn't enrolled, StorageError when its disk refuses."""
+async def run(config: Config, config_file: Path) -> None:
+    """Run the agent of `config`, which is what `config_file` says.
+
+    Raises ConfigError when it isn't enrolled, StorageError when its disk refuses.
+    """
     # First of all: what is opened from here on must not take the place of what systemd hands over.
     kept = KeptSockets.from_environ(Notifier.from_environ(os.environ), os.environ, os.getpid())
     try:
@@ -240,4 +270,4 @@ async def run(config: Config) -> None:
     except (AwayError, StorageError) as error:  # secrets wait for the next start; all else goes on
         log.warning("no sealing key", extra={"error": str(error)})
         sealing_key_der = b""
-    await App(config, system_clock(), sealing_key_der, kept).run()
+    await App(config, system_clock(), sealing_key_der, kept, config_file).run()

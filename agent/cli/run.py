@@ -14,7 +14,7 @@ def run(config_file: Path | str) -> int:
     try:
         config = load(Path(config_file))
         log.configure(config.log.level)
-        asyncio.run(app.run(config))
+        asyncio.run(app.run(config, Path(config_file)))
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 78

@@ -93,6 +93,10 @@ class Artifacts:
         self._lanes = asyncio.Semaphore(_AT_ONCE)
         self._lies: dict[str, int] = {}
 
+    def configure(self, config: ImagesConfig) -> None:
+        """How much is kept, from the next look on; where else is looked for an image. The rest is of the start."""
+        self._config = config
+
     # --- fetching --------------------------------------------------------------------------------
 
     async def fetch(self, reference: str, progress: Progress) -> str:

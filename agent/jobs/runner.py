@@ -115,6 +115,13 @@ class JobsService:
         self._policy = box.usable(desired.store) if desired.store is not None else self._own_policy
         self._loop.post(self._reconcile)
 
+    def configure(self, config: JobsConfig) -> None:
+        """What the store keeps for itself while central has said nothing of it; the rest is of the start."""
+        self._own_policy = box.policy_of(config)
+        if self._desired is None or self._desired.store is None:
+            self._policy = self._own_policy
+        self._stir()
+
     def jobs(self) -> tuple[JobView, ...]:
         return self._book.views() if self._book is not None else ()
 

@@ -77,6 +77,10 @@ class LinkService:
         """The one in force; it changes at renewal."""
         return self._identity
 
+    def configure(self, config: LinkConfig) -> None:
+        """From the next session on, and the pause before it."""
+        self._config = config
+
     async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         attempt = 0
         while not stop.is_set():

@@ -70,6 +70,11 @@ class TelemetryService:
         """Why the box is too hot for the work of tenants, for people; empty while it isn't."""
         return self._heat.why
 
+    def configure(self, config: TelemetryConfig, heat: HeatConfig) -> None:
+        """From the next sample on; of `config` only how often is sampled and how many samples make a batch."""
+        self._config, self._heat_config = config, heat
+        self._ticks = deque(self._ticks, maxlen=max(KEEP_TICKS, config.batch_ticks))
+
     async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         due = self._clock.seconds()
         while not stop.is_set():
