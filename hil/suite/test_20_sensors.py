@@ -13,7 +13,11 @@ for file in /sys/class/hwmon/hwmon*/temp*_input; do
     if test -r $file; then echo $(cat ${file%/*}/name) $(cat $file); fi
 done
 """
-ALARMS = "for file in /sys/class/hwmon/hwmon*/in*_lcrit_alarm; do echo $(cat ${file%/*}/name) $(cat $file); done"
+ALARMS = """
+for file in /sys/class/hwmon/hwmon*/in*_lcrit_alarm; do
+    if test -r $file; then echo $(cat ${file%/*}/name) $(cat $file); fi
+done
+"""
 
 
 def series(central: Central, name: str) -> list[tuple[dict[str, str], float]]:
@@ -35,14 +39,12 @@ def test_central_has_the_temperature_of_each_driver_of_the_board(enrolled: Any, 
 
 
 @pytest.mark.core
-@pytest.mark.lg_feature("rpi")
+@pytest.mark.lg_feature("throttling")
 def test_central_hears_from_the_pis_drivers_that_it_is_not_throttled(enrolled: Any, central: Central) -> None:
-    """The alarm of Debian's raspberrypi-hwmon, or the word of the Pi's own kernel; and no cooling in force."""
+    """The word of the Pi's own kernel, or the alarm of its hwmon driver; and no cooling in force."""
     until(lambda: len(series(central, "edge.throttle.active")) > 0, "its word at central", 180)
-    told = {
-        (each["hw.id"], each["edge.throttle.cause"]): value for each, value in series(central, "edge.throttle.active")
-    }
-    assert {cause for _, cause in told} & {"under_voltage", "temperature"}
+    found = series(central, "edge.throttle.active")
+    told = {(each["hw.id"], each["edge.throttle.cause"]): value for each, value in found}
     for chip, alarm in (line.split() for line in enrolled.run_check(ALARMS)):
         assert told[(f"{chip}/in0", "under_voltage")] == int(alarm)
     assert set(told.values()) == {0.0}
