@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from agent.errors import AwayError, EdgeError, StorageError
 from agent.model import Sink
 from agent.mqtt import lists, tenants
 from agent.mqtt.access import policy
-from agent.mqtt.access.accounts import Accounts, expiring
+from agent.mqtt.access.accounts import Account, Accounts, expiring
 from agent.mqtt.access.accounts_file import AccountsFile
 from agent.mqtt.access.ca import DeviceCa
 from agent.mqtt.access.dynsec import RESPONSES, Dynsec
@@ -21,12 +21,14 @@ from agent.mqtt.access.renewal import FILTER, Renewals
 from agent.mqtt.access.secret import password
 from agent.mqtt.control import Control
 from agent.mqtt.lists import Lists
+from agent.mqtt.retained import COUNT, STORED, Retained
 from agent.mqtt.views import Views
 
 log = logging.getLogger(__name__)
 
 _DAY_SECONDS = 86_400.0
 _RETRY_SECONDS = 600.0
+_SHUT_OUT_SECONDS = 600.0
 
 
 class Gate:
@@ -48,6 +50,11 @@ class Gate:
         self._dynsec: Dynsec | None = None
         self._lockout: Lockout | None = None
         self._lists: Lists | None = None
+        self._retained: Retained | None = None
+        # Devices that are kept away from the broker until then (Clock.seconds), and tenants by their last run.
+        self._shut_out: dict[str, float] = {}
+        self._tenants_seen: dict[str, float] = {}
+        self._began = clock.seconds()
         self._renewals: Renewals | None = None
         self.accounts = Accounts(AccountsFile(state_dir / "accounts.db", clock.wall_nano), self._changed)
         self.views = Views(self._secret, self._changed)
@@ -67,10 +74,11 @@ class Gate:
         """Of one of the agent's own users."""
         return password(self._secret, "agent", user, 0)
 
-    def attach(self, control: Control, commands: Control) -> None:
+    def attach(self, control: Control, commands: Control, retained: Callable[[], Control]) -> None:
         """`control` is the user CONTROL's, and only the broker speaks over it.
 
-        A device or a job that floods the other, COMMANDS', can't keep the agent from throwing it out.
+        A device or a job that floods the others, COMMANDS' and those that `retained` makes for RETAINED, can't keep the
+        agent from throwing it out.
         """
         dynsec = Dynsec(control.publish, lambda: control.connected, self._wanted, self._in_force)
         control.subscribe(RESPONSES, dynsec.receive)
@@ -80,6 +88,9 @@ class Gate:
         self._lists = Lists(partial(control.publish, retain=True), self._listed)
         control.subscribe(lists.FILTER, self._lists.receive, retained=True)
         control.on_connected.append(self._lists.connected)
+        self._retained = Retained(retained, self._accounts_by_id, self._tenants, self._keep_out, self._record)
+        for number in (COUNT, STORED):
+            control.subscribe(number, self._retained.number)
         self._renewals = Renewals(self.accounts.get, self.identities.put, commands.publish, self._clock)
         commands.subscribe(FILTER, self._renewals.offer)
 
@@ -112,6 +123,8 @@ class Gate:
                 group.create_task(self._renewals.run(), name="mqtt-renewals")
             if self._lists is not None:
                 group.create_task(self._lists.run(), name="mqtt-lists")
+            if self._retained is not None:
+                group.create_task(self._retained.run(), name="mqtt-retained")
             group.create_task(self._keep_certificates(), name="mqtt-certificates")
 
     async def close(self) -> None:
@@ -133,10 +146,32 @@ class Gate:
             await asyncio.sleep(delay)
 
     def _wanted(self) -> policy.Access:
-        accounts = {account.id: account for account in self.accounts.all()}
+        accounts = self._accounts_by_id()
         views = self.views.now
         jobs = tenants.users(self._secret, views or (), accounts.values())
-        return policy.Access(self._secret, accounts, jobs, views)
+        now = self._clock.seconds()
+        for device in [device for device, until in self._shut_out.items() if until <= now]:
+            del self._shut_out[device]
+        let_in = {name: account for name, account in accounts.items() if name not in self._shut_out}
+        return policy.Access(self._secret, let_in, jobs, views)
+
+    def _accounts_by_id(self) -> dict[str, Account]:
+        return {account.id: account for account in self.accounts.all()}
+
+    def _tenants(self) -> Collection[str] | None:
+        """Those with a run, or that had one within a day: what a job left is there for its next run."""
+        now = self._clock.seconds()
+        self._tenants_seen.update((view.tenant, now) for view in self.views.now or ())
+        if self.views.now is None or now - self._began < _DAY_SECONDS:
+            return None
+        return {tenant for tenant, at in self._tenants_seen.items() if now - at < _DAY_SECONDS}
+
+    def _keep_out(self, device: str) -> None:
+        """From the broker, for a while. A restart of the agent lets it in."""
+        self._shut_out[device] = self._clock.seconds() + _SHUT_OUT_SECONDS
+        if self._dynsec is not None:
+            self._dynsec.changed()
+            asyncio.get_running_loop().call_later(_SHUT_OUT_SECONDS + 1, self._dynsec.changed)
 
     def _listed(self) -> Mapping[str, bytes] | None:
         views = self.views.now
@@ -153,3 +188,5 @@ class Gate:
             self._dynsec.changed()
         if self._lists is not None:
             self._lists.changed()
+        if self._retained is not None:
+            self._retained.changed()

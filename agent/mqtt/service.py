@@ -25,7 +25,7 @@ from agent.mqtt.rules.backlog import Backlog
 from agent.mqtt.rules.held import Held
 from agent.mqtt.rules.releaser import Releaser
 from agent.mqtt.rules.rules import Rules
-from agent.mqtt.users import AGENT, COMMANDS, CONTROL
+from agent.mqtt.users import AGENT, COMMANDS, CONTROL, RETAINED
 from agent.mqtt.views import Views
 from agent.orders import CommandAnswer, CommandOrder, CommandView, DeviceOrder, DevicePage, DeviceQuery, IssuedDevices
 from agent.runtime.notify import KeptSockets
@@ -77,7 +77,11 @@ class MqttService:
         )
         self._down = Down(config, state_dir, record, clock, draw, known, self._gate.password(COMMANDS))
         self._control = Control(config, CONTROL, self._gate.password(CONTROL), clock, draw)
-        self._gate.attach(self._control, self._down.control)
+        self._gate.attach(
+            self._control,
+            self._down.control,
+            lambda: Control(config, RETAINED, self._gate.password(RETAINED), clock, draw),
+        )
         self._bridge = Bridge(self._down.record, self._registry, self._rules, self._held, handled, clock, draw)
         self._kept = kept
         self._bulk = Bulk(

@@ -51,7 +51,11 @@ class Box:
         self._control, self._commands = (
             Control(config, user, self.gate.password(user), clock, random.random) for user in (CONTROL, users.COMMANDS)
         )
-        self.gate.attach(self._control, self._commands)
+        self.gate.attach(
+            self._control,
+            self._commands,
+            lambda: Control(config, users.RETAINED, self.gate.password(users.RETAINED), clock, random.random),
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:

@@ -16,7 +16,7 @@ from agent.mqtt.access.accounts import Account
 from agent.mqtt.access.acl import Acl, AclKind
 from agent.mqtt.access.secret import password as derived
 from agent.mqtt.topics import DISCOVERY_ROOT, ROOT, ROOTS, SPARKPLUG_ROOT, ZIGBEE_ROOT
-from agent.mqtt.users import AGENT, COMMANDS, CONTROL, JOB_PREFIX, STORE
+from agent.mqtt.users import AGENT, COMMANDS, CONTROL, JOB_PREFIX, RETAINED, STORE
 from agent.spec import MqttView
 
 # One command to the broker must stay below its max_packet_size: a bigger role is several.
@@ -153,6 +153,10 @@ _OWN: Mapping[str, tuple[Acl, ...]] = {
             f"{ROOT}/+/csr",
             f"tenants/+/{ROOT}/+/cmd/+",
         ),
+    ),
+    RETAINED: (
+        *_says(*(f"{root}/#" for root in (*ROOTS, "tenants")), "edge-agent/retained"),
+        *_hears(*(f"{root}/#" for root in (*ROOTS, "tenants"))),
     ),
     STORE: _hears(*(f"{root}/#" for root in ROOTS)),
 }

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from math import exp
 
-from agent.model import DeviceView, Event
+from agent.model import Credential, DeviceView, Event
 from agent.mqtt.access.accounts import Account
 from agent.mqtt.registry.channels import Announced
 from agent.mqtt.registry.complaints import Complaints
@@ -68,6 +68,7 @@ class Registry:
         self._complaints = Complaints()
         self._decoders = Decoders()
         self._announced = self._decoders.channels.by_topic
+        self._left: list[Event] = []
 
     def restore(self, rows: Iterable[Kept], announced: Iterable[Announced] = ()) -> None:
         """Begin with what an earlier run knew."""
@@ -86,6 +87,8 @@ class Registry:
             if before.get(name) is not account:
                 self._strangers.pop(name, None)
                 self._guard(name)
+                if self._is_revoked(name):
+                    self._left.extend(self._set_online(name, online=False))
         for name in before.keys() - self._accounts.keys():
             self._guard(name)
             if name in self._devices:
@@ -130,6 +133,8 @@ class Registry:
             self._decoders.hide(where, delivery.topic)
         if where.kind is Kind.COMMAND or where.kind is Kind.DISCOVERY or decoded is ANOTHERS:
             return tuple(events)  # not its own word; and who announces devices may be none
+        if not delivery.payload and (where.device not in self._devices or self._is_revoked(where.device)):
+            return tuple(events)  # what it had retained is taken away
         device = self._devices.get(where.device) or self._begin(where.device, now_unix_nano)
         present = said(where, delivery.payload, decoded)
         own = present.pop(where.device, None)
@@ -182,13 +187,13 @@ class Registry:
         self._listening_unix_nano = 0
 
     def check(self, now_unix_nano: int) -> tuple[Event, ...]:
-        """Who has been silent for too long since the last check. Call it every few seconds."""
+        """Who was revoked, or silent for too long, since the last check. Call it every few seconds."""
         passed, self._checked_unix_nano = now_unix_nano - self._checked_unix_nano, now_unix_nano
+        events, self._left = self._left, []
         if not self._listening_unix_nano:
-            return _NO_EVENTS
+            return tuple(events)
         if not 0 <= passed <= _PAUSE_NANO:
             self._listening_unix_nano = now_unix_nano
-        events: list[Event] = []
         for name in self._watch.take_due(now_unix_nano):
             due = self._due(name)
             if due > now_unix_nano:
@@ -217,6 +222,10 @@ class Registry:
             message=f"{name} has said nothing for {after} s",
             attributes={"device": name, "silent_after_seconds": str(after)},
         )
+
+    def _is_revoked(self, name: str) -> bool:
+        account = self._accounts.get(name)
+        return account is not None and account.credential is Credential.REVOKED
 
     def _guard(self, name: str) -> None:
         """Look at it when it could be silent for too long; without an account that bounds it, it can't be."""

@@ -30,7 +30,7 @@ def test_a_new_box_gets_all_that_its_broker_needs(home: Path, capfdbinary: pytes
     assert prepare(home) == 0
     state = json.loads(capfdbinary.readouterr().out)
     assert {client["username"] for client in state["clients"]} == {
-        "edge-agent", "edge-agent-commands", "edge-agent-control", "store",
+        "edge-agent", "edge-agent-commands", "edge-agent-control", "edge-agent-retained", "store",
     }  # fmt: skip
     assert {"ca.crt", "server.crt", "server.key", "revoked.crl"} <= {path.name for path in (home / "broker").iterdir()}
     assert (home / "state/mqtt-secret").stat().st_mode & 0o777 == 0o600

@@ -53,7 +53,7 @@ async def test_an_empty_broker_is_filled_and_then_left_as_it_is() -> None:
     box = Box(250)
     async with box.running():
         await box.dynsec.apply()
-        assert len(box.plugin.clients) == len(box.plugin.roles) == 254
+        assert len(box.plugin.clients) == len(box.plugin.roles) == 255
         box.plugin.asked.clear()
         await box.dynsec.connected()
         await box.dynsec.apply()

@@ -13,7 +13,7 @@ from agent.mqtt.access.accounts import Account
 from agent.mqtt.access.acl import Acl, AclKind
 from agent.mqtt.access.policy import Access, User
 from agent.mqtt.topics import matches
-from agent.mqtt.users import AGENT, COMMANDS, CONTROL, STORE
+from agent.mqtt.users import AGENT, COMMANDS, CONTROL, RETAINED, STORE
 from agent.spec import MqttGrant, MqttView
 
 SECRET = b"s" * 32
@@ -54,7 +54,8 @@ def may(user: User, kind: AclKind, topic: str) -> bool:
 def test_there_are_the_agents_own_users_the_runs_and_the_devices_that_have_a_credential() -> None:
     none, revoked = Account("none"), replace(SCALE, id="revoked", credential=Credential.REVOKED)
     there = access(SCALE, none, revoked, views=frozenset({VIEW}))
-    assert set(there.names()) == set(there.sources()) == {AGENT, CONTROL, COMMANDS, STORE, "job:t.j.1", "scale"}
+    own = {AGENT, CONTROL, COMMANDS, RETAINED, STORE}
+    assert set(there.names()) == set(there.sources()) == own | {"job:t.j.1", "scale"}
     assert there.user("none") is there.user("revoked") is there.user("nobody") is None
 
 
@@ -62,7 +63,7 @@ def test_no_two_users_have_the_same_password_and_a_certificate_has_none() -> Non
     there = access(SCALE, NODE, replace(SCALE, id="sealed", credential=Credential.CERTIFICATE), views=frozenset({VIEW}))
     passwords = {name: found.password for name in there.names() if (found := there.user(name)) is not None}
     assert passwords.pop("sealed") == ""
-    assert len(set(passwords.values())) == len(passwords) == 7
+    assert len(set(passwords.values())) == len(passwords) == 8
     assert user("scale", replace(SCALE, password_generation=4)).password != passwords["scale"]
 
 

@@ -1,5 +1,7 @@
 """Who was heard of, who says it is there, who is silent, and what is shown of each."""
 
+from dataclasses import replace
+
 import pytest
 
 from agent.model import Credential, Event
@@ -354,3 +356,16 @@ def test_a_device_that_was_silent_when_the_accounts_were_lost_may_speak():
     registry.restore([Kept("d", True, 1, 1, 1, 1, "devices/d/temp", silent=True)])
     assert [event.kind for event in say(registry, "devices/d/temp")] == ["device.heard"]
     assert ids(registry, silent=True) == []
+
+
+def test_who_is_revoked_is_offline_and_what_is_taken_away_of_it_is_no_sighting():
+    scale = Account("scale", credential=Credential.PASSWORD)
+    registry = listening(scale)
+    say(registry, "devices/scale/status", b"online")
+    registry.follow([replace(scale, credential=Credential.REVOKED)])
+    assert [event.kind for event in registry.check(START)] == ["device.offline"]
+    assert say(registry, "devices/scale/status", b"") == ()
+    registry.follow([])
+    registry.forget("scale")
+    assert say(registry, "devices/scale/status", b"") == ()
+    assert ids(registry) == []
