@@ -69,6 +69,7 @@ SERVICES_OFF = (
     "modprobe@efi_pstore.service",
     "sys-kernel-debug.mount",
     "sys-kernel-tracing.mount",
+    "systemd-firstboot.service",
     "systemd-networkd-wait-online.service",
     "systemd-binfmt.service",
     "systemd-update-utmp.service",
