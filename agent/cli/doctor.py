@@ -14,6 +14,7 @@ from agent.clock import system_clock
 from agent.config.load import load
 from agent.config.schema import Config
 from agent.errors import ConfigError, EdgeError
+from agent.identity import lock
 from agent.sandbox import HostFacts, Sandbox
 
 HELP = "what is wrong with this box, and what to do about it"
@@ -55,10 +56,11 @@ def lines(found: Iterable[tuple[str, Finding]]) -> list[str]:
 
 
 def _box(config: Config) -> Box:
-    """As the agent's user sees it: the launcher answers nobody else."""
+    """As the agent's user sees it: the launcher answers nobody else. Only the TPM is asked as root."""
+    opens = bool(lock.opened()) if os.geteuid() == 0 and lock.FILE.exists() else None
     if config.node.state_dir.exists():
         become_owner(config.node.state_dir)
-    return Box(config, system_clock(), asyncio.run(_launcher(config)), environment=dict(os.environ))
+    return Box(config, system_clock(), asyncio.run(_launcher(config)), environment=dict(os.environ), lock_opens=opens)
 
 
 async def _launcher(config: Config) -> HostFacts | EdgeError:

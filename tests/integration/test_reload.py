@@ -38,7 +38,7 @@ def test_a_reload_takes_what_it_can_and_names_what_it_cannot(store: Stack) -> No
     good = store.config.read_text()
     pid = store.parts["agent"].process.pid
     changed = (
-        with_key(good, "mqtt", "max_devices = 300") + "[images]\nlimit_bytes = 33554432\n[heat]\nlimit_celsius = 70.0\n"
+        with_key(good, "mqtt", "max_devices = 300") + "[images]\nlimit_bytes = 33554432\n[heat]\nlimit_celsius = 95.0\n"
     )
     try:
         store.config.write_text(changed)
@@ -54,7 +54,7 @@ def test_a_reload_takes_what_it_can_and_names_what_it_cannot(store: Stack) -> No
 def test_of_a_wrong_file_nothing_is_taken(store: Stack) -> None:
     good = store.config.read_text()
     try:
-        store.config.write_text(good + '[heat]\nlimit_celsius = 70.0\nhold_seconds = "long"\n')
+        store.config.write_text(good + '[heat]\nlimit_celsius = 95.0\nhold_seconds = "long"\n')
         told = reload(store, said="configuration is wrong")
         assert f"the old one stays whole: {store.config}:" in told
         assert "[heat] hold_seconds: is a string; allowed: a number 0.0..3600.0" in told

@@ -2,6 +2,18 @@
 
 from types import ModuleType
 
-from agent.cli.checks import broker, certificate, clock, disk, launcher, link, memory, spool, tools
+from agent.cli.checks import broker, certificate, clock, disk, first_boot, key, launcher, link, memory, spool, tools
 
-CHECKS: tuple[ModuleType, ...] = (launcher, memory, tools, certificate, clock, disk, spool, broker, link)
+CHECKS: tuple[ModuleType, ...] = (
+    launcher,
+    memory,
+    tools,
+    first_boot,
+    certificate,
+    key,
+    clock,
+    disk,
+    spool,
+    broker,
+    link,
+)

@@ -26,13 +26,18 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """`launcher` is what the launcher says of itself, or why it says nothing. `root` is / but for tests."""
+    """`launcher` is what the launcher says of itself, or why it says nothing. `root` is / but for tests.
+
+    `lock_opens`: whether the TPM gives what the node's key is locked with; None when there is nothing to open, or who
+    asks isn't root.
+    """
 
     config: Config
     clock: Clock
     launcher: HostFacts | EdgeError
     root: Path = Path("/")
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    lock_opens: bool | None = None
 
 
 def answers(host: str, port: int, seconds: float = 3.0) -> str:
