@@ -19,6 +19,7 @@ class Central:
     def __init__(self, directory: Path, *, listen: str, address: str) -> None:
         self.directory, self.address = directory, address
         self.log = directory / "central.log"
+        self.tokens: dict[str, str] = {}  # the last of each node
         self.home = directory / "ca"
         port, self.enrol_port = _free_port(listen), _free_port(listen)
         self.control = f"{listen}:{port}"
@@ -60,7 +61,8 @@ class Central:
     def token(self, node: str) -> str:
         """A one-time token for `node`, "STORE/NODE"."""
         store, _, name = node.partition("/")
-        return self._edgectl("token", "create", "--store", store, "--node", name).split()[-1]
+        self.tokens[node] = self._edgectl("token", "create", "--store", store, "--node", name).split()[-1]
+        return self.tokens[node]
 
     def apply(self, node: str, document: str) -> None:
         """Make `document` (TOML, as docs/examples/store.toml) what `node` shall run."""

@@ -20,7 +20,7 @@ from agent.runtime.serve import serve
 from agent.telemetry.collectors import COLLECTORS
 
 SYSTEMD = Path(__file__).parents[1] / "systemd"
-# The most exposure, of 10, that systemd may see. That jobs run under these very units: hil/suite/test_11_units.py.
+# The most exposure, of 10, that systemd may see. That jobs run under these very units: hil/suite/test_22_units.py.
 SERVICES = {
     "edge-agent": 1.4, "edge-gateway": 1.3, "edge-launcher": 4.3, "edge-jobs": 1.2, "edge-enrol": 2.9,
     "edge-agent-key": 1.5,

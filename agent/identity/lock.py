@@ -44,15 +44,16 @@ def opened(file: Path = FILE) -> bytes:
 def ensure(file: Path = FILE) -> bytes:
     """The secret for a new key: the one there is, else a new one; empty where nothing can be sealed. Needs root.
 
-    One that doesn't open here was sealed by another machine, or by this one before its TPM was cleared: no key that it
-    locked will open again. It is set aside, because systemd starts no unit whose credential doesn't open.
-    Raises StorageError.
+    One that doesn't open here was sealed by another machine, or by this one before its TPM was cleared. It is set
+    aside, because systemd starts no unit whose credential doesn't open. When central then refuses the token and the
+    disk goes back to where it came from, systemd/bin/edge-agent-key finds it again. Raises StorageError.
     """
     try:
         if file.exists():
             if found := opened(file):
                 return found
-            file.replace(file.with_name(f".{NAME}.before"))
+            aside = len(list(file.parent.glob(f".{NAME}.before-*")))
+            file.rename(file.with_name(f".{NAME}.before-{aside + 1}"))
             sync_directory(file.parent)
         return _sealed(file) if has_tpm() else b""
     except OSError as error:

@@ -44,7 +44,7 @@ def test_what_another_machine_sealed_is_set_aside(tpm: Path, tmp_path: Path) -> 
     tpm.write_text("another\n")
     assert lock.opened(file) == b""
     assert lock.ensure(file) not in (b"", secret)
-    assert (tmp_path / f".{lock.NAME}.before").read_bytes().startswith(b"this\n")
+    assert (tmp_path / f".{lock.NAME}.before-1").read_bytes().startswith(b"this\n")
 
 
 def test_without_a_tpm_there_is_no_secret_and_no_file_that_would_keep_the_unit_from_starting(
