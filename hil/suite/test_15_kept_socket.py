@@ -10,7 +10,7 @@ from hil.central import Central
 from hil.faults import AGENT, BROKER, back, go_on, heard, kill, pid, publishing, whole
 from hil.suite.conftest import NODE
 
-ROUNDS = int(os.environ.get("LG_HIL_ROUNDS", "3"))
+ROUNDS = int(os.environ.get("LG_HIL_ROUNDS", "2"))
 NAMES = ("pump-1", "pump-2", "pump-3")
 ALONE = ("pump-4",)
 PER_SECOND = 8.0
