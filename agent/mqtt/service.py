@@ -102,6 +102,7 @@ class MqttService:
             self._down.control.publish,
             lambda: self._bulk.connected,
             lambda: self._bridge.settled,
+            self._rules.set_loud,
         )
 
     @property

@@ -28,7 +28,7 @@ class Keeper:
     """`listening`: the broker is there and the subscription stands.
 
     `settled`: all that the registry was told is durable in the spool. Only then it is saved: else an online event could
-    be lost that the file says was sent.
+    be lost that the file says was sent. `tell_loud` hears each time who says too much.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Keeper:
         publish: Publish,
         listening: Callable[[], bool],
         settled: Callable[[], bool],
+        tell_loud: Callable[[frozenset[str]], None] = lambda _: None,
     ) -> None:
         self._registry = registry
         self._file = file
@@ -48,6 +49,7 @@ class Keeper:
         self._publish = publish
         self._is_listening = listening
         self._settled = settled
+        self._tell_loud = tell_loud
         self._listens = False
         self._unrecorded: list[Event] = []
 
@@ -77,6 +79,7 @@ class Keeper:
             else:
                 self._registry.deafen()
         self._unrecorded.extend(self._registry.check(now))
+        self._tell_loud(self._registry.loud)
         if self._unrecorded:
             await self._tell()
         for group, node in self._registry.take_rebirths(now):

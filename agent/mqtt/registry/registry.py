@@ -12,6 +12,7 @@ from agent.mqtt.registry.complaints import Complaints
 from agent.mqtt.registry.decoded import PLAIN, Decoded
 from agent.mqtt.registry.decoders import Decoders
 from agent.mqtt.registry.device import Device, Kept, kept, last_values, remember, restored, view
+from agent.mqtt.registry.loud import Loud
 from agent.mqtt.registry.names import ANOTHERS, is_anothers
 from agent.mqtt.registry.plain import MAX_KEPT_BYTES
 from agent.mqtt.registry.presence import said
@@ -69,6 +70,7 @@ class Registry:
         self._decoders = Decoders()
         self._announced = self._decoders.channels.by_topic
         self._left: list[Event] = []
+        self._loud = Loud()
 
     def restore(self, rows: Iterable[Kept], announced: Iterable[Announced] = ()) -> None:
         """Begin with what an earlier run knew."""
@@ -182,14 +184,19 @@ class Registry:
         """The broker is there and the subscription stands: from here on, silence is a device's."""
         self._listening_unix_nano = self._checked_unix_nano = now_unix_nano
 
+    @property
+    def loud(self) -> frozenset[str]:
+        """Devices that say too much, as of the last check."""
+        return self._loud.names
+
     def deafen(self) -> None:
         """The broker is away: nobody can be heard."""
         self._listening_unix_nano = 0
 
     def check(self, now_unix_nano: int) -> tuple[Event, ...]:
-        """Who was revoked, or silent for too long, since the last check. Call it every few seconds."""
+        """Who was revoked, too loud or silent for too long since the last check. Call it every few seconds."""
         passed, self._checked_unix_nano = now_unix_nano - self._checked_unix_nano, now_unix_nano
-        events, self._left = self._left, []
+        events, self._left = [*self._left, *self._loud.look(self._devices, now_unix_nano)], []
         if not self._listening_unix_nano:
             return tuple(events)
         if not 0 <= passed <= _PAUSE_NANO:

@@ -1,7 +1,7 @@
 """Rules, compiled: a tree of topic levels that finds the first rule whose filter matches. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agent.errors import RefusedError
 from agent.mqtt.rules.words import wrong
@@ -104,6 +104,13 @@ def compile_rules(rules: Sequence[DeviceRule]) -> RuleSet:
                 "BAD_REQUEST", f"device rule {number} ({rule.filter[:128]!r}): {found.field}: {found.takes}"
             )
     return RuleSet(tuple(_compiled(rule) for rule in rules))
+
+
+def lowest(rule: Rule | None) -> Rule:
+    """The same, but for the priority; without one, what is forwarded as it is."""
+    if rule is None:
+        return _compiled(DeviceRule("#", priority=0))
+    return replace(rule, spec=replace(rule.spec, priority=0))
 
 
 def _compiled(rule: DeviceRule) -> Rule:

@@ -4,9 +4,10 @@ from collections.abc import Callable, Container, Sequence
 
 from agent.model import DeviceMessage
 from agent.mqtt.rules.backlog import Backlog
-from agent.mqtt.rules.compile import Rule, RuleSet, compile_rules
+from agent.mqtt.rules.compile import Rule, RuleSet, compile_rules, lowest
 from agent.mqtt.rules.judge import Hold, Pass, Why, judge, still
 from agent.mqtt.rules.memory import Memory
+from agent.mqtt.topics import parse
 from agent.spec import DeviceRule
 
 
@@ -27,6 +28,8 @@ class Rules:
         """The first rule whose filter matches a topic. An attribute: it is asked for each message."""
         self.waiting: Container[str] = backlog.topics
         """The topics of messages that are held."""
+        self._loud: frozenset[str] = frozenset()
+        self._lowest: dict[str, Rule] = {}
 
     def set_central(self, rules: Sequence[DeviceRule]) -> None:
         """From the next message on. RefusedError BAD_REQUEST when one can't be: then the old ones stay."""
@@ -37,6 +40,12 @@ class Rules:
         """As `set_central`, for the file on site."""
         compile_rules(rules)
         self._put(tuple(rules), self._central)
+
+    def set_loud(self, devices: frozenset[str]) -> None:
+        """From the next message on, what these say is the first to give way, whatever their rules say."""
+        if devices != self._loud:
+            self._loud = devices
+            self._aim()
 
     def judge(self, rule: Rule, topic: str, payload: bytes, now_seconds: float) -> Pass | Why:
         found = judge(rule, topic, payload, self._memory, now_seconds)
@@ -62,7 +71,21 @@ class Rules:
         if (operator, central) == (self._operator, self._central):
             return
         self._set = compile_rules((*operator, *central))
-        self.find = self._set.find
+        self._lowest.clear()
+        self._aim()
         self._operator, self._central = operator, central
         self._memory.batch_ends_seconds.clear()
         self._changed()
+
+    def _aim(self) -> None:
+        """Nobody pays for who is loud but while somebody is."""
+        self.find = self._find_lowest if self._loud else self._set.find
+
+    def _find_lowest(self, topic: str) -> Rule | None:
+        rule, where = self._set.find(topic), parse(topic)
+        if where is None or where.device not in self._loud:
+            return rule
+        name = "" if rule is None else rule.spec.filter
+        if name not in self._lowest:
+            self._lowest[name] = lowest(rule)
+        return self._lowest[name]

@@ -87,3 +87,20 @@ def test_what_is_held_is_asked_again_as_it_leaves() -> None:
     assert rules.still(message) is message
     rules.set_operator([KEEPS])
     assert rules.still(message) is None
+
+
+def test_what_a_loud_device_says_has_the_lowest_priority_and_keeps_its_rules() -> None:
+    rules = Rules(Backlog())
+    rules.set_operator([KEEPS, DeviceRule("devices/+/alarm", priority=9)])
+    rules.set_loud(frozenset({"d"}))
+    alarm, other = rules.find("devices/d/alarm"), rules.find("devices/d/x")
+    assert alarm is not None and alarm.spec == DeviceRule("devices/+/alarm", priority=0)
+    assert other is not None and other.passes and other.shown and other.spec.priority == 0
+    camera = rules.find(TOPIC)
+    assert camera is not None and camera.stays
+    assert decides(rules, "devices/e/alarm") == DeviceRule("devices/+/alarm", priority=9)
+    assert decides(rules, "devices/e/x") is None
+    rules.set_operator([])
+    assert decides(rules, "devices/d/alarm") == DeviceRule("#", priority=0)
+    rules.set_loud(frozenset())
+    assert decides(rules, "devices/d/alarm") is None
