@@ -114,6 +114,9 @@ def _revoke(arguments: argparse.Namespace) -> int:
     with client.operator(arguments) as central:
         node = client.node_ref(arguments.node)
         reply = client.ask(central, node, "RevokeDevice", request, wire.RevokeDeviceResponse, _SLOW_MILLI)
+    if arguments.json:
+        show.document({"id": arguments.device, "in_force": reply.in_force})
+        return 0
     return _in_force(known=reply.in_force)
 
 
@@ -208,6 +211,8 @@ def _cancel(arguments: argparse.Namespace) -> int:
         request = wire.CancelDeviceCommandRequest(command=arguments.command)
         node = client.node_ref(arguments.node)
         client.ask(central, node, "CancelDeviceCommand", request, wire.CancelDeviceCommandResponse)
+    if arguments.json:
+        show.document({"command": arguments.command})
     return 0
 
 

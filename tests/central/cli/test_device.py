@@ -94,6 +94,8 @@ def test_only_what_was_said_is_asked_of_the_node(
     assert edgectl("device", "revoke", "s/n", "scale", "--forget") == 0
     assert nodes.last() == wire.RevokeDeviceRequest(device="scale", forget=True)
     assert "not in force yet" in capsys.readouterr().err
+    assert edgectl("--json", "device", "revoke", "s/n", "scale") == 0
+    assert json.loads(capsys.readouterr().out) == {"id": "scale", "in_force": False}
 
 
 def test_json_may_be_asked_for_at_either_end(edgectl: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,7 +147,8 @@ def test_commands_are_sent_listed_over_pages_and_cancelled(
     assert "3 commands" in capsys.readouterr().out
     assert edgectl("--json", "device", "commands", "s/n", "gate") == 0
     assert [each["id"] for each in json.loads(capsys.readouterr().out)["commands"]] == ["c1", "c2", "c3"]
-    assert edgectl("device", "cancel", "s/n", "c1") == 0
+    assert edgectl("device", "cancel", "s/n", "c1", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"command": "c1"}
     assert nodes.last() == wire.CancelDeviceCommandRequest(command="c1")
     assert edgectl("--json", "device", "send", "s/n", "gate", "open") == 0
     assert json.loads(capsys.readouterr().out)["payload"] == "done"
