@@ -38,7 +38,9 @@ def guarded(enrolled: Any) -> Iterator[Any]:
 
 @pytest.mark.lg_feature("watchdog")
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize(("what", "command"), [("kernel panic", PANIC), ("no process gets a processor", HANG)])
+@pytest.mark.parametrize(
+    ("what", "command"), [("kernel panic", PANIC), ("no process gets a processor", HANG)], ids=["panic", "hang"]
+)
 def test_the_watchdog_resets_a_board_after(
     what: str,
     command: str,
