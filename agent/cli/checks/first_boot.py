@@ -18,4 +18,4 @@ def check(box: Box) -> Finding:
         return Finding("ok", f"{told.file} enrolled this box at {told.time}" if told else "none was ever tried")
     if store.is_enrolled(box.config.node.state_dir):
         return Finding("ok", "enrolled without it")
-    return Finding("fail", f"{told.time}: {told.text}", _REMEDIES.get(told.outcome, ""))
+    return Finding("fail", f"{told.time}: {' | '.join(told.text.splitlines())}", _REMEDIES.get(told.outcome, ""))
