@@ -36,6 +36,7 @@ def guarded(enrolled: Any) -> Iterator[Any]:
     enrolled.run_check(f"rm {DROP_IN} && systemctl daemon-reexec", timeout=60)
 
 
+@pytest.mark.core
 @pytest.mark.lg_feature("watchdog")
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
