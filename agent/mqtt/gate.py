@@ -182,6 +182,7 @@ class Gate:
             await self.views.in_force(None if access is None else access.views)
 
     def _changed(self) -> None:
+        self._tenants()  # notes who has runs now
         for each in self.on_accounts:
             each()
         if self._dynsec is not None:

@@ -25,7 +25,7 @@ from agent.mqtt.access.secret import load_or_make
 from agent.mqtt.commands.down import ANSWERS
 from agent.mqtt.control import Control
 from agent.mqtt.gate import Gate
-from agent.mqtt.users import AGENT, COMMANDS, CONTROL, STORE
+from agent.mqtt.users import AGENT, COMMANDS, CONTROL, RETAINED, STORE
 from agent.mqtt.wire.delivery import Delivery
 from agent.spec import MqttGrant, MqttView
 from tests.broker_files import BrokerFiles
@@ -49,11 +49,12 @@ class Shop:
         self.files = BrokerFiles(home / "broker", run_dir / "broker", owner="root")
         self.gate = Gate(load_or_make(home), home, self.files.dir, self._record, system_clock(), lambda _: False)
         config = MqttConfig(port=self.files.ports.plain)
-        self.control, self.commands = (
-            Control(config, user, self.gate.password(user), system_clock(), random.random)
-            for user in (CONTROL, COMMANDS)
-        )
-        self.gate.attach(self.control, self.commands)
+
+        def connection(user: str) -> Control:
+            return Control(config, user, self.gate.password(user), system_clock(), random.random)
+
+        self.control, self.commands = connection(CONTROL), connection(COMMANDS)
+        self.gate.attach(self.control, self.commands, lambda: connection(RETAINED))
         self.answers = 0
         self.commands.subscribe(ANSWERS, self._count)
         self._broker: subprocess.Popen[bytes] | None = None

@@ -78,11 +78,12 @@ class Node:
     async def agent(self, *specs: JobSpec) -> AsyncIterator[JobsService]:
         clock = system_clock()
         self.gate = gate = Gate(SECRET, self.directory, self.directory, unheard, clock, lambda _: True)
-        control, self.commands = (
-            Control(MqttConfig(port=self._port), user, gate.password(user), clock, lambda: 0.01)
-            for user in (policy.CONTROL, policy.COMMANDS)
-        )
-        gate.attach(control, self.commands)
+
+        def connection(user: str) -> Control:
+            return Control(MqttConfig(port=self._port), user, gate.password(user), clock, lambda: 0.01)
+
+        control, self.commands = connection(policy.CONTROL), connection(policy.COMMANDS)
+        gate.attach(control, self.commands, lambda: connection(policy.RETAINED))
         await gate.open()
         jobs = jobs_service(
             JobsConfig(reserve_cpu_milli=0), self.directory, self.sandbox, unheard,

@@ -10,6 +10,7 @@ import binascii
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from ssl import DER_cert_to_PEM_cert
 from typing import Protocol
 
 from agent.clock import Clock
@@ -73,7 +74,7 @@ class Renewals:
             order = await self._waiting.get()
             try:
                 issued = await self._put([order])
-                chain = pem(issued.identities[0].certificate_der) + pem(issued.ca_der)
+                chain = DER_cert_to_PEM_cert(issued.identities[0].certificate_der) + DER_cert_to_PEM_cert(issued.ca_der)
                 await self._publish(
                     command_topic(order.device, COMMAND),
                     chain.encode(),
@@ -111,9 +112,3 @@ def der(request: bytes) -> bytes:
         return base64.b64decode(b"".join(line for line in lines if not line.startswith(b"-----")), validate=True)
     except binascii.Error:
         return b""
-
-
-def pem(certificate_der: bytes) -> str:
-    text = base64.b64encode(certificate_der).decode()
-    body = "\n".join(text[start : start + 64] for start in range(0, len(text), 64))
-    return f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"

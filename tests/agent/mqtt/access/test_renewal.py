@@ -3,13 +3,14 @@
 import asyncio
 import base64
 from collections.abc import Sequence
+from ssl import DER_cert_to_PEM_cert
 
 import pytest
 
 from agent.errors import RefusedError
 from agent.model import Credential
 from agent.mqtt.access.accounts import Account
-from agent.mqtt.access.renewal import Renewals, der, pem
+from agent.mqtt.access.renewal import Renewals, der
 from agent.mqtt.wire.delivery import Delivery
 from agent.orders import DeviceIdentity, DeviceOrder, IssuedDevices, NewCredential
 from tests.fakes.mqtt_parts import FakeTime
@@ -56,7 +57,8 @@ async def test_a_device_with_a_certificate_is_sent_the_next_one() -> None:
     shop.renewals.offer(request("lock"))
     await shop.settle()
     assert shop.orders == [DeviceOrder("lock", credential=NewCredential.CSR, csr_der=CSR)]
-    assert shop.sent == [("devices/lock/cmd/certificate", (pem(b"new") + pem(b"ca")).encode())]
+    chain = DER_cert_to_PEM_cert(b"new") + DER_cert_to_PEM_cert(b"ca")
+    assert shop.sent == [("devices/lock/cmd/certificate", chain.encode())]
 
 
 @pytest.mark.parametrize(
