@@ -10,6 +10,7 @@ import socket
 from collections.abc import Awaitable, Callable
 
 import aiomqtt
+import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -46,6 +47,27 @@ _properties: Callable[[int], Properties] = Properties  # its constructor has no 
 
 class LostError(AwayError):
     """The connection was lost before the broker said that it has the message: it may have it."""
+
+
+class _Client(aiomqtt.Client):
+    """aiomqtt has the loop watch a socket by its number, a moment later.
+
+    By then it may be closed, its number another's, or what was to be written written: the loop would spin for ever.
+    """
+
+    def _on_socket_register_write(self, client: paho.Client, userdata: object, sock: socket.socket) -> None:  # noqa: ARG002
+        def write() -> None:
+            try:
+                client.loop_write()
+            except Exception as why:  # noqa: BLE001  as aiomqtt does: the connection broke
+                if not self._disconnected.done():
+                    self._disconnected.set_exception(why)
+
+        def watch() -> None:
+            if sock.fileno() >= 0 and client.want_write():
+                self._loop.add_writer(sock.fileno(), write)
+
+        self._loop.call_soon_threadsafe(watch)
 
 
 class Control:
@@ -212,7 +234,7 @@ class Control:
         config = self._config
         properties = _properties(PacketTypes.CONNECT)
         properties.MaximumPacketSize = _MAX_PACKET_BYTES
-        client = aiomqtt.Client(
+        client = _Client(
             config.host,
             config.port,
             logger=_paho_log,

@@ -10,7 +10,7 @@ import pytest
 from agent.clock import system_clock
 from agent.config.schema import MqttConfig
 from agent.errors import AwayError
-from agent.mqtt.control import Control, LostError
+from agent.mqtt.control import Control, LostError, _Client
 from agent.mqtt.users import CONTROL
 from tests.integration.mqtt_parts import Broker, until
 
@@ -138,3 +138,34 @@ async def test_a_broker_that_is_away_is_said_once(caplog):
                     await asyncio.sleep(0.01)
             await asyncio.sleep(0.1)
     assert caplog.text.count("no control connection") == 1
+
+
+class _Paho:
+    """What is left to write, and how often it was tried."""
+
+    def __init__(self, wanted: bool) -> None:
+        self.wanted, self.tried = wanted, 0
+
+    def want_write(self) -> bool:
+        return self.wanted
+
+    def loop_write(self) -> None:
+        self.tried += 1
+
+
+@pytest.mark.parametrize(("closed", "wanted", "watched"), [(False, True, 1), (True, True, 0), (False, False, 0)])
+async def test_only_an_open_socket_with_something_to_write_is_watched(closed, wanted, watched):
+    loop, faults = asyncio.get_running_loop(), []
+    loop.set_exception_handler(lambda _, context: faults.append(context["message"]))
+    near, far = socket.socketpair()
+    paho, client = _Paho(wanted), _Client("127.0.0.1")
+    number = near.fileno()
+    client._on_socket_register_write(paho, None, near)
+    if closed:
+        near.close()  # between paho's word and the loop's next turn
+    for _ in range(4):  # turns: paho's word, the selector, the write
+        await asyncio.sleep(0)
+    assert (loop.remove_writer(number), min(paho.tried, 1)) == (bool(watched), watched)
+    assert faults == []
+    near.close()
+    far.close()
