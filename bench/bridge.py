@@ -20,8 +20,7 @@ from pathlib import Path
 from bench import bridges
 from bench.bridges import Bridge, Node, Ours, Way
 from bench.table import Row, publish
-from storeedge.v1.record_pb2 import Record
-from storeedge.v1.types_pb2 import RECORD_CLASS_DEVICE
+from storeedge.v1.control_pb2 import Batch
 from tests.stack import Stack, until
 
 ROUNDS = 3
@@ -112,7 +111,7 @@ def pace(way: Way) -> None:
     published([process])
 
 
-_BEHIND = "SELECT id, body FROM record WHERE id > ? AND class = ? ORDER BY id"
+_BEHIND = "SELECT last_id, body FROM device_run WHERE last_id > ? ORDER BY last_id"
 
 
 def paced_to_central(way: Ours) -> list[float]:
@@ -124,13 +123,11 @@ def paced_to_central(way: Ours) -> list[float]:
     def watch() -> None:
         database, last = sqlite3.connect(way.file, uri=True), seen
         while len(found) < total:
-            rows = database.execute(
-                "SELECT id, body FROM record WHERE id > ? AND class = ? ORDER BY id", (last, RECORD_CLASS_DEVICE)
-            )
-            bodies = rows.fetchall()
+            runs = database.execute(_BEHIND, (last,)).fetchall()
             now = time.time_ns()
-            found.extend((now, int(Record.FromString(body).device.payload.split(b" ", 1)[0])) for _, body in bodies)
-            last = bodies[-1][0] if bodies else last
+            records = [record for _, body in runs for record in Batch.FromString(body).records]
+            found.extend((now, int(record.device.payload.split(b" ", 1)[0])) for record in records)
+            last = runs[-1][0] if runs else last
             time.sleep(0.0005)
         database.close()
 
@@ -142,7 +139,7 @@ def paced_to_central(way: Ours) -> list[float]:
 
 
 def _newest(database: sqlite3.Connection) -> int:
-    (number,) = database.execute("SELECT coalesce(max(id), 0) FROM record").fetchone()
+    (number,) = database.execute("SELECT coalesce(max(last_id), 0) FROM device_run").fetchone()
     return int(number)
 
 

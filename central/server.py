@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import sqlite3
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -117,7 +118,10 @@ def _dialled(listening: str, advertise: str) -> str:
 async def running(options: Options, wall_nano: Callable[[], int]) -> AsyncGenerator[tuple[str, str, Trail]]:
     """Serves within the block: (control address, enrolment address, audit trail)."""
     issuer = _load(options.home)
-    database = Database(options.home.database)
+    try:
+        database = Database(options.home.database)
+    except sqlite3.Error as error:
+        raise StartError(f"{options.home.database}: {error}") from error
     reader = Database(options.home.database, reads_only=True)
     certificates = Certificates(issuer, wall_nano)
     trail, register = Trail(database, wall_nano), Register()

@@ -22,9 +22,12 @@ def schemas() -> list[tuple[int, str]]:
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the file to the newest schema, each step in a transaction. Raises sqlite3.Error."""
+    """Bring the file to the newest schema, each step in a transaction. Raises sqlite3.Error, also for a newer one."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    for number, script in schemas():
+    steps = schemas()
+    if version > steps[-1][0]:
+        raise sqlite3.DatabaseError(f"schema {version} is newer than this central's {steps[-1][0]}: upgrade central")
+    for number, script in steps:
         if number > version:
             connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
 

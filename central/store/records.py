@@ -4,11 +4,13 @@ import hashlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from heapq import merge
+from itertools import groupby, islice
 
 from central import batches
 from central.names import NodeName
 from central.refusal import refused
+from central.store import runs
 from central.store.keys import Keys, digest
 from storeedge.v1.control_pb2 import Batch
 from storeedge.v1.record_pb2 import AuditEntry, Record
@@ -18,15 +20,15 @@ _READ_BYTES = 3 << 20  # of one answer; below gRPC's 4 MiB
 _REDELIVERY_RECORDS = 4000  # newest; far fewer than packet ids, so that a reused id is not taken for a repeat
 _READ = """
   SELECT record.id, store, node, seq, epoch, received, body FROM record LEFT JOIN node ON node.id = node_id
-  WHERE node_id IS ? AND class = ? AND record.id > ? ORDER BY record.id LIMIT ?
+  WHERE node_id IS ? AND class = ? AND record.id > ? ORDER BY record.id
 """
 _READ_NEWEST = _READ.replace("ORDER BY record.id", "ORDER BY record.id DESC")
 
-# Rows of one INSERT: each statement gives the interpreter's lock away, which is dear when it is done for each record.
-_ROWS = 25
-_COLUMNS = "INSERT INTO record (node_id, class, epoch, received, seq, body) VALUES "
-_INSERT_ONE = _COLUMNS + "(?, ?, ?, ?, ?, ?)"
-_INSERT_MANY = _COLUMNS + ", ".join(f"(?1, ?2, ?3, ?4, ?{n}, ?{n + 1})" for n in range(5, 5 + 2 * _ROWS, 2))
+_INSERT = "INSERT INTO record (node_id, class, epoch, received, seq, body) VALUES (?, ?, ?, ?, ?, ?)"
+
+# As a message is serialised when it was redelivered, or has an idempotency key. One of them in a payload only has each
+# record of the batch looked at.
+_MAY_REPEAT = (b"\x50\x01", b"\x5a")
 
 _Numbered = tuple[int, Record]
 
@@ -49,8 +51,9 @@ def positions(db: sqlite3.Connection, node: int, epoch: str) -> dict[RecordClass
 
 def newest_positions(db: sqlite3.Connection, node: int) -> dict[RecordClass, int]:
     """Positions in the spool the node used last."""
-    row = db.execute("SELECT epoch FROM record WHERE node_id = ? ORDER BY id DESC LIMIT 1", (node,)).fetchone()
-    return positions(db, node, row[0]) if row else {}
+    row = db.execute("SELECT id, epoch FROM record WHERE node_id = ? ORDER BY id DESC LIMIT 1", (node,)).fetchone()
+    found = max(row or (0, ""), runs.newest_epoch(db, node) or (0, ""))
+    return positions(db, node, found[1]) if found[0] else {}
 
 
 def store(db: sqlite3.Connection, node: int, epoch: str, batch: Batch, now: int, keys: Keys) -> int:
@@ -62,21 +65,34 @@ def store(db: sqlite3.Connection, node: int, epoch: str, batch: Batch, now: int,
     begins = batches.begins_at(batch)
     if begins > held + 1:
         raise refused("SEQUENCE_HOLE", f"batch begins at {begins}, central holds up to {held}: send a gap")
-    fresh = [(seq, record) for seq, record in enumerate(batch.records, batch.first_seq) if seq > held]
     if batch.record_class == RECORD_CLASS_DEVICE:
-        fresh = _once(db, node, fresh, keys)
-    _insert(db, (node, batch.record_class, epoch, now), fresh)
+        _store_devices(db, node, epoch, batch, held, now, keys)
+    else:
+        fresh = [(seq, record) for seq, record in enumerate(batch.records, batch.first_seq) if seq > held]
+        rows = [(node, batch.record_class, epoch, now, seq, record.SerializeToString()) for seq, record in fresh]
+        db.executemany(_INSERT, rows)
     held = max(held, batches.last_seq(batch))
     db.execute("INSERT OR REPLACE INTO position VALUES (?, ?, ?, ?)", (node, epoch, batch.record_class, held))
     return held
 
 
-def _insert(db: sqlite3.Connection, common: tuple[int, int, str, int], records: Sequence[_Numbered]) -> None:
-    rows = [(seq, record.SerializeToString()) for seq, record in records]
-    whole = len(rows) - len(rows) % _ROWS
-    for begin in range(0, whole, _ROWS):
-        db.execute(_INSERT_MANY, [*common, *chain.from_iterable(rows[begin : begin + _ROWS])])
-    db.executemany(_INSERT_ONE, [(*common, *row) for row in rows[whole:]])
+def _store_devices(
+    db: sqlite3.Connection, node: int, epoch: str, batch: Batch, held: int, now: int, keys: Keys
+) -> None:
+    body = batch.SerializeToString()
+    if held < batch.first_seq and not any(mark in body for mark in _MAY_REPEAT):
+        runs.add(db, node, epoch, now, body, len(batch.records))
+        return
+    fresh = [(seq, record) for seq, record in enumerate(batch.records, batch.first_seq) if seq > held]
+    for run in _neighbours(_once(db, node, fresh, keys)):
+        body = Batch(first_seq=run[0][0], records=[record for _, record in run]).SerializeToString()
+        runs.add(db, node, epoch, now, body, len(run))
+
+
+def _neighbours(found: Sequence[_Numbered]) -> Iterator[list[_Numbered]]:
+    """Cut where a number is missing."""
+    for _, run in groupby(enumerate(found), lambda at: at[1][0] - at[0]):
+        yield [one for _, one in run]
 
 
 def _once(db: sqlite3.Connection, node: int, records: list[_Numbered], keys: Keys) -> list[_Numbered]:
@@ -120,13 +136,10 @@ def _delivery(record: Record) -> tuple[int, str, bytes]:
 def _deliveries(db: sqlite3.Connection, node: int) -> set[tuple[int, str, bytes]]:
     """The node's newest: a node that died between record and PUBACK gets, and records, its last ones again.
 
-    One row at a time: a thousand of them may be 128 MiB.
+    One run at a time: a thousand messages may be 128 MiB.
     """
-    rows = db.execute(
-        "SELECT body FROM record WHERE node_id = ? AND class = ? ORDER BY id DESC LIMIT ?",
-        (node, RECORD_CLASS_DEVICE, _REDELIVERY_RECORDS),
-    )
-    return {_delivery(Record.FromString(body)) for (body,) in rows}
+    newest = _rows(db, node, RECORD_CLASS_DEVICE, newest=True)
+    return {_delivery(Record.FromString(row.body)) for row in islice(newest, _REDELIVERY_RECORDS)}
 
 
 def add_audit(db: sqlite3.Connection, entry: AuditEntry, now: int) -> None:
@@ -146,22 +159,37 @@ def read(
     max_bytes: int = _READ_BYTES,
 ) -> list[Stored]:
     """At most `limit` records with ids above `after_id`, or the newest of them; oldest first, and at least one."""
-    rows = db.execute(_READ_NEWEST if newest else _READ, (node, record_class, after_id, limit))
     found, size = list[Stored](), 0
-    for number, store_name, node_name, *rest in rows:
-        stored = Stored(number, NodeName(store_name, node_name) if store_name else None, *rest)
+    for stored in islice(_rows(db, node, record_class, after_id, newest=newest), limit):
         size += len(stored.body)
         if found and size > max_bytes:
             break
         found.append(stored)
-    rows.close()
     return found[::-1] if newest else found
+
+
+def _rows(
+    db: sqlite3.Connection, node: int | None, record_class: RecordClass, after_id: int = 0, *, newest: bool = False
+) -> Iterator[Stored]:
+    """By id, whether they lie alone or in runs; device messages lay alone before schema 4."""
+    rows = db.execute(_READ_NEWEST if newest else _READ, (node, record_class, after_id))
+    alone = (Stored(row[0], NodeName(row[1], row[2]) if row[1] else None, *row[3:]) for row in rows)
+    if node is None or record_class != RECORD_CLASS_DEVICE:
+        return alone
+    return merge(alone, _from_runs(db, node, after_id, newest=newest), key=lambda one: one.id, reverse=newest)
+
+
+def _from_runs(db: sqlite3.Connection, node: int, after_id: int, *, newest: bool) -> Iterator[Stored]:
+    found = db.execute("SELECT store, node FROM node WHERE id = ?", (node,)).fetchone()
+    name = NodeName(*found) if found else None
+    for kept in runs.read(db, node, after_id, newest=newest):
+        body = kept.record if isinstance(kept.record, bytes) else kept.record.SerializeToString()
+        yield Stored(kept.id, name, kept.seq, kept.epoch, kept.received, body)
 
 
 def numbered(db: sqlite3.Connection, node: int, record_class: RecordClass) -> Iterator[tuple[str, int, bytes]]:
     """(spool epoch, sequence number, Record serialised) of a class, as they came."""
-    query = "SELECT epoch, seq, body FROM record WHERE node_id = ? AND class = ? ORDER BY id"
-    yield from db.execute(query, (node, record_class))
+    return ((row.epoch, row.seq, row.body) for row in _rows(db, node, record_class))
 
 
 def held(db: sqlite3.Connection, node: int, record_class: RecordClass) -> dict[str, int]:
@@ -172,6 +200,4 @@ def held(db: sqlite3.Connection, node: int, record_class: RecordClass) -> dict[s
 
 def bodies(db: sqlite3.Connection, node: int, record_class: RecordClass) -> Iterator[tuple[str, Record]]:
     """(spool epoch, record) of a class, as they came."""
-    query = "SELECT epoch, body FROM record WHERE node_id = ? AND class = ? ORDER BY id"
-    for epoch, body in db.execute(query, (node, record_class)):
-        yield epoch, Record.FromString(body)
+    return ((row.epoch, Record.FromString(row.body)) for row in _rows(db, node, record_class))

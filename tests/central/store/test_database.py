@@ -51,3 +51,22 @@ def test_what_was_stored_under_an_older_schema_is_there_under_its_old_ids(tmp_pa
     db.execute("INSERT INTO record (class, received, body) VALUES (1, 8, x'')")
     assert db.execute("SELECT max(id) FROM record").fetchone() == (11,)  # no id is given twice
     db.close()
+
+
+@pytest.mark.parametrize("version", [number for number, _ in schemas()])
+def test_an_empty_file_of_any_schema_hands_out_ids_from_one(tmp_path: Path, version: int) -> None:
+    db = connect(tmp_path / "db")
+    for number, script in schemas()[:version]:
+        db.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT;")
+    migrate(db)
+    assert db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'record'").fetchall() == [(0,)]
+    db.close()
+
+
+def test_a_file_of_a_newer_release_is_refused_in_words_and_left_as_it_is(tmp_path: Path) -> None:
+    db = connect(tmp_path / "db")
+    migrate(db)
+    db.execute("PRAGMA user_version = 99")
+    with pytest.raises(sqlite3.DatabaseError, match="schema 99 is newer than this central's"):
+        migrate(db)
+    db.close()

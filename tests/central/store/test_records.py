@@ -117,6 +117,45 @@ def test_many_records_are_stored_as_they_came_whatever_statement_takes_them(db: 
     assert [(s.seq, Record.FromString(s.body).device.payload.decode()) for s in found] == list(enumerate(texts, 1))
 
 
+def test_what_was_here_already_is_cut_out_of_its_batch_and_numbers_stay(db: sqlite3.Connection, node: int) -> None:
+    keys = Keys()
+    store(db, node, "e", batch(1, message("a", key="k")), 1, keys)
+    again = batch(1, message("a"), message("b"), message("a", key="k"), message("c"), message("d"))
+    assert store(db, node, "e", again, 2, keys) == 5
+    found = [(s.id, s.seq, s.received) for s in records.read(db, node, RECORD_CLASS_DEVICE)]
+    assert found == [(1, 1, 1), (2, 2, 2), (3, 4, 2), (4, 5, 2)]
+
+
+def test_messages_of_the_release_before_and_runs_stand_in_the_order_in_which_they_came(
+    db: sqlite3.Connection, node: int
+) -> None:
+    """An upgrade, the way back, and the upgrade again: the release before adds rows to `record`."""
+
+    def by_the_release_before(seq: int, text: str) -> None:
+        row = (node, RECORD_CLASS_DEVICE, "e", 1, seq, message(text).SerializeToString())
+        db.execute("INSERT INTO record (node_id, class, epoch, received, seq, body) VALUES (?, ?, ?, ?, ?, ?)", row)
+        db.execute("INSERT OR REPLACE INTO position VALUES (?, ?, ?, ?)", (node, "e", RECORD_CLASS_DEVICE, seq))
+
+    by_the_release_before(1, "a")
+    store(db, node, "e", batch(2, message("b"), message("c")), 1)
+    by_the_release_before(4, "d")
+    store(db, node, "e", batch(5, message("e"), message("f")), 1)
+    found = records.read(db, node, RECORD_CLASS_DEVICE)
+    assert [(s.id, s.seq) for s in found] == [(n, n) for n in range(1, 7)]
+    assert payloads(db, node) == [b"a", b"b", b"c", b"d", b"e", b"f"]
+    assert [s.seq for s in records.read(db, node, RECORD_CLASS_DEVICE, newest=True, limit=4)] == [3, 4, 5, 6]
+    assert [s.seq for s in records.read(db, node, RECORD_CLASS_DEVICE, after_id=2, limit=3)] == [3, 4, 5]
+
+
+def test_a_run_that_is_damaged_on_disk_is_shown_as_one_record_and_the_rest_is_read(
+    db: sqlite3.Connection, node: int
+) -> None:
+    store(db, node, "e", batch(1, message("a"), message("b")), 1)
+    store(db, node, "e", batch(3, message("c")), 1)
+    db.execute("UPDATE device_run SET body = x'ff' WHERE last_id = 2")
+    assert [(s.id, s.seq) for s in records.read(db, node, RECORD_CLASS_DEVICE)] == [(2, 0), (3, 3)]
+
+
 def test_pages_are_bounded_by_count_and_bytes_and_always_go_on(db: sqlite3.Connection, node: int) -> None:
     store(db, node, "e", batch(1, *(message("x" * 100) for _ in range(10))), 1)
 
