@@ -18,7 +18,7 @@ SSH_PORT = 22
 class Status(enum.IntEnum):
     OFF = 0
     BOOTED = 1  # ssh answers
-    INSTALLED = 2  # systemd/install has run
+    INSTALLED = 2  # apt has installed the package
     ENROLLED = 3  # has a certificate, and its units run
     ISOLATED = 4  # enrolled, and nothing but the suite's ssh passes between it and the world
 
