@@ -1,6 +1,7 @@
 """python -m deb [--arch amd64|arm64|all] [--out DIR] [--version V] [--lock]: `./dev package`."""
 
 import argparse
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -32,7 +33,7 @@ def main() -> int:
         sys.stderr.write(f"package: {error}\n")
         return 1
     for package in made:
-        sys.stdout.write(f"{package}\n")
+        sys.stdout.write(f"{hashlib.sha256(package.read_bytes()).hexdigest()}  {package}\n")
     return _lint(made)
 
 
