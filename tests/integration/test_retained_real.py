@@ -73,6 +73,31 @@ async def test_a_revoked_device_leaves_nothing_retained_and_others_keep_theirs(b
     assert box.events == []
 
 
+def with_will(device: str, secret: str, delay_seconds: int) -> bytes:
+    """CONNECT with a session of an hour, and a retained will that is said so long after the connection was lost."""
+    session, delay = b"\x11" + struct.pack(">I", 3600), b"\x18" + struct.pack(">I", delay_seconds)
+    body = raw.text(b"MQTT") + bytes([5, 0xE4]) + b"\0\x3c" + raw.number(len(session)) + session
+    body += raw.text(device.encode()) + raw.number(len(delay)) + delay
+    body += raw.text(f"devices/{device}/will".encode()) + raw.text(b"last words")
+    return raw.packet(0x10, body + raw.text(device.encode()) + raw.text(secret.encode()))
+
+
+async def test_the_last_will_of_a_revoked_device_is_not_said(box: Told) -> None:
+    """Neither when it is thrown out, nor when its time has come later; that of another one is."""
+    there, gone, honest = [(name, await box.password(name)) for name in ("there", "gone", "honest")]
+    with closing(create_connection(("127.0.0.1", box.loopback), 10)) as stays:
+        stays.sendall(with_will(*there, 0))
+        assert stays.recv(64)[0] == 0x20
+        for name, secret in (gone, honest):
+            with closing(create_connection(("127.0.0.1", box.loopback), 10)) as leaves:
+                leaves.sendall(with_will(name, secret, 2))
+                assert leaves.recv(64)[0] == 0x20
+        for name in ("there", "gone"):
+            await box.identities.revoke(name, forget=False)
+        await until(lambda: "devices/honest/will" in box.kept(), "the will of who was not revoked")
+    assert box.kept() == {"devices/honest/will"}
+
+
 async def test_who_has_the_broker_keep_without_end_is_shut_out_and_named(box: Told) -> None:
     evil, door = await box.password("evil"), await box.password("door")
     box.retain("door", door, ("status",), b"online")
