@@ -225,8 +225,15 @@ class App:
             connected=self._link.connected,
             certificate_not_after_unix_nano=self._link.identity.not_after_unix_nano,
             launcher=self._launcher_facts(),
-            conditions=(self._telemetry.heat,) if self._telemetry.heat else (),
+            conditions=tuple(filter(None, (self._telemetry.heat, self._open_key()))),
         )
+
+    def _open_key(self) -> str:
+        """Empty where the node's key is locked, or could not be."""
+        identity = self._link.identity
+        if identity.secret or not lock.TPM.exists():
+            return ""
+        return "the node's key is a plain file, though this machine has a TPM: see edge-agent doctor"
 
     def _launcher_facts(self) -> dict[str, str]:
         if not self._runs_jobs:

@@ -17,6 +17,7 @@ from agent.fsio import sync_directory, write_atomic
 
 NAME = "edge-agent-key"
 FILE = Path("/etc/credstore.encrypted") / NAME  # where systemd looks for LoadCredentialEncrypted=edge-agent-key
+TPM = Path("/sys/class/tpmrm/tpmrm0")  # the kernel has one of version 2.0
 _SECONDS = 30.0  # a TPM on a slow bus takes one
 
 

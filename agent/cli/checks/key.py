@@ -2,7 +2,7 @@
 
 from agent.cli.checks.finding import Box, Finding
 from agent.errors import EdgeError
-from agent.identity import store
+from agent.identity import lock, store
 
 NAME = "key"
 
@@ -12,7 +12,7 @@ def check(box: Box) -> Finding:
         locked = store.is_locked(store.look(box.config.node.state_dir))
     except EdgeError:
         return Finding("ok", "none before this box is enrolled")
-    has_tpm = (box.root / "dev/tpmrm0").exists()
+    has_tpm = (box.root / lock.TPM.relative_to("/")).exists()
     if locked and box.lock_opens is False:
         remedy = "does this disk belong to this machine? else: edge-agent enrol --force with a new token"
         return Finding(

@@ -34,8 +34,7 @@ def test_it_says_who_can_read_the_key(
 ) -> None:
     monkeypatch.setattr(store, "look", lambda _: SimpleNamespace(key_pem=pem))
     if tpm:
-        (tmp_path / "dev").mkdir()
-        (tmp_path / "dev/tpmrm0").touch()
+        (tmp_path / "sys/class/tpmrm/tpmrm0").mkdir(parents=True)
     found = key.check(Box(Config(), Clock("b"), AwayError(""), root=tmp_path, lock_opens=opens))
     assert found.level == level and words in found.text
     assert bool(found.remedy) == (level != "ok")
