@@ -20,7 +20,7 @@ DROP_IN = "/etc/systemd/system.conf.d/watchdog.conf"
 PANIC = "echo c >/proc/sysrq-trigger"
 # Two loops of the highest real-time priority: nothing else gets a processor, systemd neither.
 HANG = """sysctl -q kernel.sched_rt_runtime_us=-1
-for one in $(seq $(nproc)); do chrt --fifo 99 sh -c "while :; do :; done" & done"""
+for one in $(seq $(nproc)); do chrt --fifo 99 sh -c "while :; do :; done" & done; wait"""
 
 
 @pytest.fixture
@@ -60,10 +60,12 @@ def test_the_watchdog_resets_a_board_after(
     guarded.run_check(f"sync; systemd-run --quiet --on-active=3 sh -c '{command}'")
     board.leave()
     injected(what)
-    qmp.wait("WATCHDOG", 120)
-    injected("the watchdog fires")
-    qmp.wait("RESET", 30)
-    board.arrive()
+    try:
+        qmp.wait("WATCHDOG", 120)
+        injected("the watchdog fires")
+        qmp.wait("RESET", 30)
+    finally:
+        board.arrive()
     assert board.ssh.run_check("cat /proc/sys/kernel/random/boot_id") != boot_id
     times[f"{what}, reset to agent ready"] = until(lambda: _active(board.ssh), "the agent to be ready", 240)
     until(lambda: central.connected(NODE), "the node to be connected", 180)
