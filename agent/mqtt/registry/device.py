@@ -9,6 +9,8 @@ from agent.mqtt.access.accounts import Account
 from agent.mqtt.registry import plain
 from agent.mqtt.registry.decoded import MAX_VALUES
 from agent.mqtt.registry.rates import fade, per_minute
+from agent.mqtt.wire.delivery import Delivery
+from agent.orders import DeviceQuery
 
 
 class Kept(NamedTuple):
@@ -125,6 +127,23 @@ def last_values(device: Device | None) -> tuple[DeviceValue, ...]:
     if device.values:
         return tuple(device.values[name] for name in sorted(device.values))
     return plain.values(device.last_topic, device.last_payload) if device.last_payload else ()
+
+
+def count_past(device: Device, delivery: Delivery, shown: bool) -> None:
+    """What tells of the past, or of the end: no sighting."""
+    device.messages += 1
+    device.payload_bytes += len(delivery.payload)
+    if shown:
+        device.last_topic = delivery.topic
+        device.last_payload = delivery.payload if len(delivery.payload) <= plain.MAX_KEPT_BYTES else b""
+
+
+def fits(query: DeviceQuery, device: Device | None, account: Account | None) -> bool:
+    if query.silent and (device is None or not device.silent):
+        return False
+    if query.zone and (account is None or account.zone != query.zone):
+        return False
+    return not query.device_class or (account is not None and account.device_class == query.device_class)
 
 
 _UNHEARD = Device()

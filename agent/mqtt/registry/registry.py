@@ -11,7 +11,7 @@ from agent.mqtt.registry.channels import Announced
 from agent.mqtt.registry.complaints import Complaints
 from agent.mqtt.registry.decoded import PLAIN, Decoded
 from agent.mqtt.registry.decoders import Decoders
-from agent.mqtt.registry.device import Device, Kept, kept, last_values, remember, restored, view
+from agent.mqtt.registry.device import Device, Kept, count_past, fits, kept, last_values, remember, restored, view
 from agent.mqtt.registry.loud import Loud
 from agent.mqtt.registry.names import ANOTHERS, is_anothers
 from agent.mqtt.registry.plain import MAX_KEPT_BYTES
@@ -141,7 +141,7 @@ class Registry:
         present = said(where, delivery.payload, decoded)
         own = present.pop(where.device, None)
         if delivery.retained or own is False:
-            _count_past(device, delivery, shown)
+            count_past(device, delivery, shown)
         else:
             _count(device, delivery, now_unix_nano, shown)
             events.extend(self._heard(where.device, device))
@@ -260,7 +260,7 @@ class Registry:
         more = False
         for name in self._asked(query):
             device, account = self._devices.get(name), self._accounts.get(name)
-            if not _fits(query, device, account):
+            if not fits(query, device, account):
                 continue
             if len(found) == query.limit:
                 more = True
@@ -339,20 +339,3 @@ def _count(device: Device, delivery: Delivery, now_unix_nano: int, shown: bool) 
     if shown:
         device.last_topic = delivery.topic
         device.last_payload = delivery.payload if size <= MAX_KEPT_BYTES else b""
-
-
-def _count_past(device: Device, delivery: Delivery, shown: bool) -> None:
-    """What tells of the past, or of the end: no sighting."""
-    device.messages += 1
-    device.payload_bytes += len(delivery.payload)
-    if shown:
-        device.last_topic = delivery.topic
-        device.last_payload = delivery.payload if len(delivery.payload) <= MAX_KEPT_BYTES else b""
-
-
-def _fits(query: DeviceQuery, device: Device | None, account: Account | None) -> bool:
-    if query.silent and (device is None or not device.silent):
-        return False
-    if query.zone and (account is None or account.zone != query.zone):
-        return False
-    return not query.device_class or (account is not None and account.device_class == query.device_class)
