@@ -1,5 +1,6 @@
 """What the suite does on a board beyond single commands: put files, read the journal, keep a device publishing."""
 
+import os
 import subprocess
 import threading
 import time
@@ -11,14 +12,16 @@ from hil import journal
 
 _DEVICE = Path(__file__).parent / "device.py"
 _TOWN = Path(__file__).parent / "town.py"
-COMMAND_SECONDS = (
-    120.0  # for edge-agent on the board: eight seconds under emulation, and many times that on a busy host
-)
+# How much longer everything may take than on an emulated PC: `options: patience:` of a slow board.
+PATIENCE = float(os.environ.get("LG_HIL_PATIENCE", "1"))
+# For edge-agent on the board: eight seconds under emulation, and many times that on a busy host.
+COMMAND_SECONDS = 120.0 * PATIENCE
 
 
 def until(done: Callable[[], bool], what: str, seconds: float = 90.0) -> float:
-    """Seconds it took. Raises AssertionError."""
+    """Seconds it took. Raises AssertionError after `seconds`, which a slow board has more of."""
     started = time.monotonic()
+    seconds *= PATIENCE
     while not done():
         assert time.monotonic() - started < seconds, f"not within {seconds} s: {what}"
         time.sleep(0.5)

@@ -13,6 +13,9 @@ import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+from labgrid.util import yaml
 
 from hil import page
 from hil.image import cache
@@ -42,6 +45,7 @@ def main(arguments: list[str]) -> int:
     (report / "about.json").write_text(json.dumps(_about(rest), indent=2))
     with tempfile.TemporaryDirectory(prefix="hil-") as run:
         environment = os.environ | {"LG_HIL_RUN": run, "LG_HIL_REPORT": str(report)}
+        environment["LG_HIL_PATIENCE"] = str(_options(target).get("patience", 1))
         if target.startswith("qemu-"):
             environment["LG_HIL_IMAGE"] = str(cache.image(cache.root(), target))
         command = [sys.executable, "-m", "pytest", "-c", str(HERE / "pytest.ini"), "-v"]
@@ -50,6 +54,11 @@ def main(arguments: list[str]) -> int:
     page.write(target, report)
     _tell(report)
     return code
+
+
+def _options(target: str) -> dict[str, Any]:
+    with (HERE / "env" / f"{target}.yaml").open() as file:
+        return dict(yaml.load(file)["options"])
 
 
 def _about(arguments: list[str]) -> dict[str, str]:

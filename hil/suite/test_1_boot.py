@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 
+from hil.board import PATIENCE
+
 
 @pytest.mark.core
 def test_it_boots_to_running_with_no_failed_unit(booted: Any) -> None:
-    state, _, _ = booted.run("systemctl is-system-running --wait", timeout=240)
+    state, _, _ = booted.run("systemctl is-system-running --wait", timeout=240 * PATIENCE)
     assert state == ["running"], booted.run("systemctl --failed --no-legend")
 
 
