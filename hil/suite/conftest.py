@@ -14,7 +14,7 @@ from labgrid.pytestplugin.hooks import LABGRID_ENV_KEY
 from hil import board as on_board
 from hil import injected as injections
 from hil import journal, release
-from hil.board import COMMAND_SECONDS
+from hil.board import COMMAND_SECONDS, PATIENCE
 from hil.central import Central
 from hil.image import cache
 from hil.qmp import Qmp
@@ -41,6 +41,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if item.get_closest_marker(only) is None]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+    for item in items:
+        marker = item.get_closest_marker("timeout")
+        seconds = float(marker.args[0] if marker else config.getini("timeout"))
+        item.add_marker(pytest.mark.timeout(seconds * PATIENCE), append=False)
 
 
 @pytest.fixture(scope="session")
@@ -112,7 +116,7 @@ def board(
             timeout=COMMAND_SECONDS,
         )
         started = time.monotonic()
-        ssh.run_check("systemctl start edge-agent", timeout=180)
+        ssh.run_check("systemctl start edge-agent", timeout=180 * PATIENCE)
         times["agent start to ready"] = time.monotonic() - started
         on_board.until(lambda: central.connected(NODE), "the agent to connect to central")
 
