@@ -1,66 +1,26 @@
-"""What goes on a board: the wheels of this checkout for its Python and processor, and systemd/ beside them."""
+"""What goes on a board: this checkout's package for its processor, and later ones, to be upgraded to."""
 
-import shutil
-import subprocess
-import sys
-import tarfile
-import tempfile
-import tomllib
 from pathlib import Path
+from typing import Any
 
-from hil.image import recipe
+from deb import build, wheels
 
-TOP = Path(__file__).parent.parent
-PYTHON = "3.11"  # Debian 12's
-PLATFORMS = ("manylinux2014", "manylinux_2_17", "manylinux_2_28", "manylinux_2_34")
-_SOURCES = ("agent", "central", "proto", "pyproject.toml", "README.md", "LICENSE")
+INSTALL_SECONDS = 900.0  # a Pi with an SD card, both emulated, takes minutes for two thousand files
+_ARCHITECTURES = {machine: name for name, (machine, _) in wheels.MACHINES.items()}
 
 
-def build(cache: Path, archive: Path, machine: str) -> None:
-    """Write `archive`, a tar of systemd/, docs/ and wheelhouse/, for what uname(1) calls `machine`.
-
-    Wheels of others are kept in `cache`.
+def put(ssh: Any, folder: Path, version: str | None = None) -> str:
+    """Build the package in `folder`, of `version` instead of the checkout's; where it is on the board.
 
     Raises CalledProcessError; needs a Python package index the first time.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        wheels = Path(scratch, "wheelhouse")
-        shutil.copytree(_dependencies(cache, machine), wheels)
-        _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(_sources(Path(scratch))))
-        with tarfile.open(archive, "w") as tar:
-            tar.add(wheels, "wheelhouse")
-            tar.add(TOP / "systemd", "systemd")
-            tar.add(TOP / "docs/OPERATIONS.md", "docs/OPERATIONS.md")
+    architecture = _ARCHITECTURES[ssh.run_check("uname -m")[0]]
+    package = build.build(architecture, folder, kept=wheels.cache(), version=version)
+    ssh.put(str(package), f"/root/{package.name}")
+    return f"/root/{package.name}"
 
 
-def _sources(scratch: Path) -> Path:
-    """A copy to build in: setuptools leaves build/ and *.egg-info where it works."""
-    folder = scratch / "source"
-    folder.mkdir()
-    for name in _SOURCES:
-        path = TOP / name
-        if path.is_dir():
-            shutil.copytree(path, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-        else:
-            shutil.copy(path, folder)
-    return folder
-
-
-def _dependencies(cache: Path, machine: str) -> Path:
-    project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
-    wanted: list[str] = project["dependencies"]
-    tags = [f"{platform}_{machine}" for platform in PLATFORMS]
-    folder = cache / f"wheels-{recipe.digest(PYTHON, *tags, *wanted)}"
-    if not folder.exists():
-        partial = cache / f".{folder.name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        platforms = [f"--platform={name}" for name in tags]
-        target = ["--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}", *platforms]
-        _pip("download", *target, "--dest", str(partial), *wanted)
-        partial.rename(folder)
-    return folder
-
-
-def _pip(*words: str) -> None:
-    quiet = ("--quiet", "--disable-pip-version-check", "--no-input")
-    subprocess.run([sys.executable, "-m", "pip", *words, *quiet], check=True)
+def install(ssh: Any, package: str, *options: str) -> None:
+    """As an operator does, without a mirror: what the package needs is on the board."""
+    command = f"DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends {' '.join(options)} {package}"
+    ssh.run_check(f"{command} </dev/null", timeout=INSTALL_SECONDS)

@@ -16,7 +16,6 @@ from hil import injected as injections
 from hil import journal, release
 from hil.board import COMMAND_SECONDS, PATIENCE
 from hil.central import Central
-from hil.image import cache
 from hil.qmp import Qmp
 from hil.strategy import Status
 
@@ -99,12 +98,9 @@ def board(
     """The strategy, which knows how to install this checkout's release and how to enrol to `central`."""
 
     def install(ssh: Any) -> None:
-        archive = tmp_path_factory.mktemp("release") / "release.tar"
-        release.build(cache.root(), archive, ssh.run_check("uname -m")[0])
-        ssh.put(str(archive), "/root/release.tar")
-        ssh.run_check("mkdir -p /root/release && tar -x -C /root/release -f /root/release.tar")
+        package = release.put(ssh, tmp_path_factory.mktemp("release"))
         started = time.monotonic()
-        ssh.run_check("/root/release/systemd/install --wheelhouse /root/release/wheelhouse", timeout=600)
+        release.install(ssh, package)
         times["install"] = time.monotonic() - started
 
     def enrol(ssh: Any) -> None:
