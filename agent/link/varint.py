@@ -15,4 +15,8 @@ _SMALL = [_varint(number) for number in range(2048)]  # lengths of nearly all re
 
 def varint(number: int) -> bytes:
     """`number` 0 or more."""
-    return _SMALL[number] if number < 2048 else _varint(number)
+    if number < 2048:
+        return _SMALL[number]
+    if 16384 <= number < 65536:  # three of four packet ids
+        return bytes((number & 127 | 128, number >> 7 & 127 | 128, number >> 14))
+    return _varint(number)
