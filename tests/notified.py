@@ -1,18 +1,22 @@
 """What systemd is to a part that notifies: it hears that it is ready, and keeps its sockets over a restart."""
 
 import contextlib
+import fcntl
 import os
 import socket
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-# exec'd three times more: the process id stays. bash, because dash reads no descriptor above 9.
-_HAND_OVER = 'exec 3<&"$0" {0}<&-; export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES="$1"; shift; exec "$@"'
+# exec'd again: the process id stays. bash, because dash reads no descriptor above 9.
+_HAND_OVER = '{0}; export LISTEN_PID=$$ LISTEN_FDS={1} LISTEN_FDNAMES="$0"; exec "$@"'
+# Above those that the started process is given.
+_OWN_FD = 200
+_MOST = 16  # FileDescriptorStoreMax= of edge-agent.service
 
 
 class Notified:
-    """One part's, over all its restarts. One socket is kept at most, under the name it was given."""
+    """One part's, over all its restarts. Sockets are handed over newest first, as systemd's own list is."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -30,8 +34,11 @@ class Notified:
         self._catch_up()
         if not self._kept:
             return list(argv), ()
-        ((name, fd),) = self._kept.items()
-        return ["bash", "-c", _HAND_OVER.replace("{0}", str(fd)), str(fd), name, *argv], (fd,)
+        kept = list(reversed(self._kept.items()))
+        moves = "; ".join(f"exec {number}<&{fd} {fd}<&-" for number, (_, fd) in enumerate(kept, 3))
+        names = ":".join(name for name, _ in kept)
+        hand_over = _HAND_OVER.replace("{0}", moves).replace("{1}", str(len(kept)))
+        return ["bash", "-c", hand_over, names, *argv], tuple(fd for _, fd in kept)
 
     def is_ready(self, seconds: float) -> bool:
         return self._ready.wait(seconds)
@@ -63,12 +70,14 @@ class Notified:
                 return
             said = dict(line.partition("=")[::2] for line in message.decode().splitlines())
             if "FDSTORE" in said:
-                (fd,) = fds
-                known = self._kept.get(said["FDNAME"])
-                if known is not None and os.path.sameopenfile(known, fd):
+                (came,) = fds
+                fd: int = fcntl.fcntl(came, fcntl.F_DUPFD_CLOEXEC, _OWN_FD)
+                os.close(came)
+                if any(os.path.sameopenfile(known, fd) for known in self._kept.values()):
                     os.close(fd)
                 else:
-                    assert not self._kept, "the one before was not removed"
+                    assert said["FDNAME"] not in self._kept, "the one before was not removed"
+                    assert len(self._kept) < _MOST, "systemd would not keep it"
                     self._kept[said["FDNAME"]] = fd
             elif "FDSTOREREMOVE" in said:
                 if (fd := self._kept.pop(said["FDNAME"], -1)) >= 0:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from agent.mqtt.wire.intake import Intake
 log = logging.getLogger(__name__)
 
 _IDLE_SECONDS = 5.0
+_UNSETTLED_SECONDS = 0.5
 _RETRY_BASE_SECONDS = 0.1
 _RETRY_CAP_SECONDS = 5.0
 _COMPLAINT_SECONDS = 60.0
@@ -32,6 +34,8 @@ _MAX_COMPLAINTS = 1000
 class _Outcome(NamedTuple):
     """What has to be durable before a batch is acknowledged, and what is then remembered of all of it."""
 
+    intake: Intake
+    deliveries: list[Delivery]
     bodies: list[Body]
     held: list[tuple[DeviceMessage, Hold]]
     marks: list[int]
@@ -39,6 +43,9 @@ class _Outcome(NamedTuple):
 
 class Bridge:
     """`deliver` takes what comes, `drain` records and acknowledges it, one batch after the other: order is kept.
+
+    While one batch is written the next is decided. It isn't recorded before the one before was acknowledged and is out
+    of the kernel: so a kill leaves there at most one batch that was recorded.
 
     A message is acknowledged when its record is durable, when a rule keeps it in the store or thins it out, or when it
     is refused. Until then it stays in the kernel or with the broker, which delivers it again (with the duplicate flag)
@@ -66,20 +73,25 @@ class Bridge:
         self._handled = handled
         self._clock = clock
         self._draw = draw
-        self._batch: tuple[Intake, list[Delivery], bool] | None = None
-        self._arrived = asyncio.Event()
+        self._batches: deque[tuple[Intake, list[Delivery], bool]] = deque()
+        self._decided: deque[_Outcome] = deque()
+        self._arrived, self._ready = asyncio.Event(), asyncio.Event()
         self._complaints: dict[str, tuple[float, int]] = {}
-        self.settled = True
-        """Everything that the registry was told is durable."""
+        self._unsettled = 0
         self.expired = 0
         """Messages that nobody wanted any more when their turn came."""
 
+    @property
+    def settled(self) -> bool:
+        """Everything that the registry was told is durable."""
+        return not self._unsettled
+
     def deliver(self, intake: Intake, deliveries: list[Delivery], again: bool) -> None:
-        """Called by the connection, which brings no more until these are acknowledged.
+        """Called by the connection, which has two batches at most that aren't acknowledged.
 
         `again`: some may be what a process before this one was killed over, without the duplicate flag.
         """
-        self._batch = intake, deliveries, again
+        self._batches.append((intake, deliveries, again))
         self._arrived.set()
 
     def forget(self) -> None:
@@ -89,26 +101,49 @@ class Bridge:
     def wake(self) -> None:
         """Let `drain` look at its stop event."""
         self._arrived.set()
+        self._ready.set()
 
     async def drain(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
-        """Until `stop`; the batch in hand is finished. One that can't be stays in the kernel."""
+        """Until `stop`; what is decided is finished. What can't be stays in the kernel."""
+        async with asyncio.TaskGroup() as group:
+            deciding = group.create_task(self._decide_all(stop), name="mqtt-decide")
+            await self._store_all(stop, beat)
+            deciding.cancel()
+
+    async def _decide_all(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            beat()
-            if self._batch is None:
+            if not self._batches:
                 await _first(self._arrived, _IDLE_SECONDS)
                 self._arrived.clear()
                 continue
-            intake, deliveries, again = self._batch
-            outcome = self._decide(deliveries, again)
+            self._unsettled += 1
+            self._decided.append(self._decide(*self._batches.popleft()))
+            self._ready.set()
+            await asyncio.sleep(0)
+
+    async def _store_all(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
+        while self._decided or not stop.is_set():
+            beat()
+            if not self._decided:
+                await _first(self._ready, _IDLE_SECONDS)
+                self._ready.clear()
+                continue
+            outcome = self._decided[0]
             if not await self._store(outcome, stop, beat):
                 return
-            self._batch = None
+            self._decided.popleft()
+            self._unsettled -= 1
             self._handled.note(outcome.marks)
-            intake.acknowledge(deliveries)
+            outcome.intake.acknowledge(outcome.deliveries)
+            while not outcome.intake.settled.is_set():
+                if stop.is_set():
+                    return
+                await _first(outcome.intake.settled, _UNSETTLED_SECONDS)
+                beat()
 
-    def _decide(self, deliveries: list[Delivery], again: bool) -> _Outcome:
+    def _decide(self, intake: Intake, brought: list[Delivery], again: bool) -> _Outcome:
         """A loop that each message goes through."""
-        deliveries, marks = self._without_copies(deliveries, again)
+        deliveries, marks = self._without_copies(brought, again)
         bodies: list[Body] = []
         held: list[tuple[DeviceMessage, Hold]] = []
         now = Now(self._clock.seconds(), self._clock.wall_nano())
@@ -136,7 +171,7 @@ class Bridge:
                 held.append((message, hold))
             else:
                 bodies.append(message)
-        return _Outcome(bodies, held, marks)
+        return _Outcome(intake, brought, bodies, held, marks)
 
     def _without_copies(self, deliveries: list[Delivery], again: bool) -> tuple[list[Delivery], list[int]]:
         """What isn't known to be durable, and the marks of all."""
@@ -156,10 +191,9 @@ class Bridge:
 
     async def _store(self, outcome: _Outcome, stop: asyncio.Event, beat: Callable[[], None]) -> bool:
         """Try until all of it is durable; False when `stop` came first."""
-        bodies, held, _ = outcome
+        bodies, held = outcome.bodies, outcome.held
         if not bodies and not held:
             return True
-        self.settled = False
         attempt = 0
         while True:
             try:
@@ -182,7 +216,6 @@ class Bridge:
                 break
         if attempt:
             log.info("messages can be stored again", extra={"attempts": attempt})
-        self.settled = True
         return True
 
     def _complain(self, what: str, device: str, topic: str = "") -> None:

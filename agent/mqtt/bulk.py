@@ -12,7 +12,7 @@ from agent.mqtt.bridge import Bridge
 from agent.mqtt.handled import Handled
 from agent.mqtt.topics import SUBSCRIPTIONS
 from agent.mqtt.users import AGENT
-from agent.mqtt.wire.intake import Intake, connect
+from agent.mqtt.wire.line import Line
 from agent.runtime.notify import KeptSockets
 
 log = logging.getLogger(__name__)
@@ -42,20 +42,19 @@ class Bulk:
     ) -> None:
         """`save` has the broker write what it knows: it must not forget a new session when it is killed."""
         self._config = config
-        self._password = password
         self._bridge = bridge
         self._handled = handled
         self._clock = clock
         self._draw = draw
-        self._kept = kept
         self._save = save
         self._is_new = False
-        self._intake: Intake | None = None
+        self._line = Line(config, AGENT, password, SUBSCRIPTIONS, bridge.deliver, bridge.forget, kept)
 
     @property
     def connected(self) -> bool:
         """Whether the broker is there and the subscription stands."""
-        return self._intake is not None
+        newest = self._line.newest
+        return newest is not None and newest.is_connected
 
     async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         """Until `stop`; the batch in hand is finished."""
@@ -68,30 +67,30 @@ class Bulk:
                 connector.cancel()
                 waker.cancel()
         finally:
+            self._line.close()
             self._handled.close()
 
     async def _stay_connected(self) -> None:
         """A broker that is away is a state: it is said when it goes and when it comes, and tried for without end."""
+        await self._line.adopt()
         attempt = 0
         while True:
             began = self._clock.seconds()
+            was_connected = False
             try:
-                async with connect(
-                    self._config, AGENT, self._password, SUBSCRIPTIONS, self._bridge.deliver, self._forget, self._kept
-                ) as intake:
-                    self._intake = intake
-                    if self._is_new:
-                        self._is_new = False
-                        self._save()
-                    log.info("broker connected", extra={"host": self._config.host, "port": self._config.port})
-                    await intake.lost()
+                intake = self._line.newest
+                if intake is None or intake.is_over:
+                    intake = await self._line.connect()
+                    self._is_new = self._is_new or intake.is_new
+                await intake.subscribed()
+                was_connected = True
+                self._say_connected()
+                await intake.ended()
             except AwayError as why:
                 if self._clock.seconds() - began > _STEADY_SECONDS:
                     attempt = 0
-                level = logging.WARNING if attempt == 0 or self._intake is not None else logging.DEBUG
+                level = logging.WARNING if attempt == 0 or was_connected else logging.DEBUG
                 log.log(level, "broker is away", extra={"reason": why, "attempt": attempt})
-            finally:
-                self._intake = None
             await asyncio.sleep(
                 full_jitter(
                     attempt, base_seconds=_BACKOFF_BASE_SECONDS, cap_seconds=_BACKOFF_CAP_SECONDS, draw=self._draw()
@@ -99,9 +98,11 @@ class Bulk:
             )
             attempt += 1
 
-    def _forget(self) -> None:
-        self._is_new = True
-        self._bridge.forget()
+    def _say_connected(self) -> None:
+        if self._is_new:
+            self._is_new = False
+            self._save()
+        log.info("broker connected", extra={"host": self._config.host, "port": self._config.port})
 
     async def _wake_at(self, stop: asyncio.Event) -> None:
         await stop.wait()

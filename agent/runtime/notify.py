@@ -98,9 +98,9 @@ class KeptSockets:
             left[name] = sock
         return cls(notifier, left)
 
-    def take(self, name: str) -> socket.socket | None:
-        """The connection that was left under this name, alive or dead; the others are nobody's any more."""
-        found = self._left.pop(name, None)
+    def take(self, name: str) -> dict[str, socket.socket]:
+        """The connections left under this name, or it and a dot and more, alive or dead. The others are nobody's."""
+        found = {each: self._left.pop(each) for each in list(self._left) if each == name or each.startswith(f"{name}.")}
         for other, sock in self._left.items():
             self.remove(other)
             sock.close()

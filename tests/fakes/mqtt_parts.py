@@ -14,6 +14,8 @@ class FakeIntake:
         self.acknowledged: list[int] = []
         self.writes: list[int] = []
         self.on_acknowledged = lambda: None
+        self.settled = asyncio.Event()
+        self.settled.set()
 
     def acknowledge(self, deliveries):
         self.acknowledged += [each.packet_id for each in deliveries if each.packet_id]

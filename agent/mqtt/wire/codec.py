@@ -136,13 +136,14 @@ class Decoder:
         """How many bytes it takes, from the first packet that wasn't whole, to go on with it."""
 
     def feed(  # noqa: C901  the one loop that each message goes through: a call more for each is a third slower
-        self, data: bytes, deliveries: list[Delivery], controls: list[Control]
+        self, data: bytes, deliveries: list[Delivery], controls: list[Control], begin: int = 0
     ) -> int:
-        """Append what is whole, in order, until `deliveries` has MAX_DELIVERIES; answers how many bytes that took.
+        """Append what is whole from `begin` on, in order, until `deliveries` has MAX_DELIVERIES.
 
+        Answers where in `data` that ends.
         Raises MalformedError when the first packet is bad. Nothing can be read after it.
         """
-        at, end = 0, len(data)
+        at, end = begin, len(data)
         topics, new, append = self._topics, _new, deliveries.append
         try:
             while end - at > 1 and len(deliveries) < MAX_DELIVERIES:
@@ -184,7 +185,7 @@ class Decoder:
                     controls.append(_control(first, data[body:follows]))
                 at = follows
         except MalformedError:
-            if not at:
+            if at == begin:
                 raise
         self.needed = 2
         return at
@@ -225,6 +226,12 @@ class Decoder:
                     self._topics.clear()
                 self._topics[raw] = topic
         return topic
+
+
+def first_bytes(data: bytes) -> int:
+    """How long the first packet is, with its header; 0 while that isn't known. Raises MalformedError."""
+    length, body = _long_length(data, 0)
+    return body and body + length
 
 
 def _long_length(data: bytes, at: int) -> tuple[int, int]:

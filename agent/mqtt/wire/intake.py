@@ -4,43 +4,52 @@ The kernel's socket is the inbox. What it holds is looked at (MSG_PEEK), and tak
 it always stands at the beginning of a packet, and nothing that the broker wrote is lost with this process. systemd
 keeps the socket, and the next process goes on where this one was. Nor is it lost with the broker: only reading ends a
 connection.
+
+Two batches may be out: while the first is being written, the second is looked at behind it. It isn't recorded before
+the first was taken out (Bridge). So whatever a killed process recorded or acknowledged, and left in the kernel, is in
+the first look of the next one, which reaches at least as far.
 """
 
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections import deque
+from collections.abc import Callable, Sequence
 
-from agent.config.schema import MqttConfig
 from agent.errors import AwayError
 from agent.mqtt.wire import codec
 from agent.mqtt.wire.delivery import Delivery
 from agent.mqtt.wire.fields import MalformedError
 from agent.mqtt.wire.reasons import said
-from agent.runtime.notify import KeptSockets
+from agent.mqtt.wire.sender import Sender
 
 log = logging.getLogger(__name__)
 
-_CONNECT_SECONDS = 10.0
-_KEEPALIVE_SECONDS = 60
+CONNECT_SECONDS = 10.0
+KEEPALIVE_SECONDS = 60
 # More than a thousand messages of 200 bytes, and the biggest packet with its header.
 READ_BYTES = codec.MAX_PACKET_BYTES + 5
-# As much as the kernel gives (net.core.rmem_max): what the broker wrote is not lost, what it must queue dies with it.
-RECEIVE_BUFFER_BYTES = 16 << 20
+# What must have come behind a batch that is being written, to be worth a batch of its own: else each would be of a few.
+_WORTH_BYTES = 64 * 1024
+_MOST_OUT = 2
 # The kernel may wake us early when it is short of memory.
 _EARLY_SECONDS = 0.02
+# How often a connection that isn't read is asked whether the broker has ended it.
+_WATCH_SECONDS = 0.1
+_LEAD_BYTES = 4096
 _SUBSCRIBE_ID = 1
 _TCP_ESTABLISHED = 1
 
-Deliver = Callable[["Intake", list[Delivery], bool], None]
+Deliver = Callable[["Intake", list[Delivery]], None]
 
 
 class Intake:
     """One connection to the broker. It stays usable after it is lost: what is done on it then leads nowhere.
 
-    One batch is out at a time: the next is read when it was acknowledged. Until then the connection can't be lost: the
-    broker may be gone, but what it left is still to be read.
+    It has two ends. It has ended when the broker sends no more over it; it is lost when besides all that had come was
+    acknowledged. While a batch is out it can't be lost.
+
+    Of several only the first delivers. Of the others as much is read as comes before the first message.
     """
 
     def __init__(
@@ -59,59 +68,91 @@ class Intake:
         self._deliver = deliver
         self._session_lost = session_lost
         self._decoder = codec.Decoder()
-        self._unsent = bytearray()
-        self._writable = True
-        self._again = False
-        self._out_bytes = 0
-        self._acknowledged = False
+        self._sender = Sender(self._loop, sock, self._settle)
+        self._is_first = False
+        self._out: deque[int] = deque()
+        self._acknowledged = 0
         self._awaited_bytes = 1
         self._parting = ""
         self._heard = True
         self._ping: asyncio.TimerHandle | None = None
-        self._keepalive_seconds = _KEEPALIVE_SECONDS
+        self._watching: asyncio.TimerHandle | None = None
+        self._keepalive_seconds = KEEPALIVE_SECONDS
         self._welcomed: asyncio.Future[None] = self._loop.create_future()
         self._subscribed: asyncio.Future[None] = self._loop.create_future()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
         self._lost: asyncio.Future[None] = self._loop.create_future()
+        self.is_new = False
+        """The broker knew no session of ours."""
+        self.settled = asyncio.Event()
+        """What was acknowledged is out of the kernel."""
+        self.settled.set()
         if adopted:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
             self._welcomed.set_result(None)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
 
     @property
     def is_lost(self) -> bool:
         return self._lost.done()
 
+    @property
+    def is_connected(self) -> bool:
+        """The broker is there and the subscription stands."""
+        return self._subscribed.done() and not self._ended.done()
+
+    @property
+    def is_over(self) -> bool:
+        """No more comes over it."""
+        return self._ended.done() or self._tcp_is_over()
+
     async def open(self, hello: bytes) -> None:
-        """Returns when the subscription stands; messages may be delivered before. Raises AwayError, TimeoutError.
+        """Returns when the broker has let us in; no message is delivered before `lead`. Raises AwayError, TimeoutError.
 
         An adopted connection says no hello, but what it wants it says again: that may be more than before.
         """
         self._listen()
         if self._welcomed.done():
-            # Of what a process before us was killed over, all is in the first look: it took no more at once.
-            self._again = True
-            self._read()
-            self._again = False
             self._send(codec.subscribe(_SUBSCRIBE_ID, self._filters))
         else:
             self._send(hello)
-            async with asyncio.timeout(_CONNECT_SECONDS):
+            async with asyncio.timeout(CONNECT_SECONDS):
                 await self._first(self._welcomed)
         self._ping = self._loop.call_later(self._keepalive_seconds / 2, self._keep_alive)
-        # Without a bound: while the disk is full, what comes before the SUBACK isn't read.
+
+    def lead(self) -> None:
+        """It is the first now: its messages are delivered."""
+        self._is_first = True
+        if self.is_new:
+            self._session_lost()
+        self._wake_at(1)
+        self._listen()
+
+    async def subscribed(self) -> None:
+        """Wait until the subscription stands, as long as it takes: while the disk is full, nothing is read."""
         await self._first(self._subscribed)
 
+    async def ended(self) -> None:
+        """Wait until no more comes over it: all that did may still wait to be read. Always raises AwayError."""
+        await asyncio.shield(self._ended)
+
+    async def lost(self) -> None:
+        """Wait until all that came over it was acknowledged as well; always raises AwayError."""
+        await asyncio.shield(self._lost)
+
+    def on_lost(self, call: Callable[[], None]) -> None:
+        self._lost.add_done_callback(lambda _: call())
+
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """PUBACK or PUBREC for each of a batch, in one write; then it is taken out of the kernel, and reading goes on.
+        """PUBACK or PUBREC for each of the oldest batch that is out, in one write; then it leaves the kernel.
 
         In this order, so that a kill leaves no message that is neither acknowledged nor there.
         """
-        self._acknowledged = True
+        if self._lost.done():
+            return
+        self._acknowledged += 1
+        self.settled.clear()
         self._send(codec.acknowledge(deliveries))
         self._settle()
-
-    async def lost(self) -> None:
-        """Wait until the connection is lost and all that came over it was acknowledged; always raises AwayError."""
-        await asyncio.shield(self._lost)
 
     def close(self, *, kept: bool = False) -> None:
         """The session stays with the broker; if the socket is `kept` by somebody, so does the connection."""
@@ -121,26 +162,26 @@ class Intake:
         self._sock.close()
 
     async def _first(self, wanted: asyncio.Future[None]) -> None:
-        await asyncio.wait((wanted, self._lost), return_when=asyncio.FIRST_COMPLETED)
-        if self._lost.done():
-            self._lost.result()
+        await asyncio.wait((wanted, self._ended), return_when=asyncio.FIRST_COMPLETED)
+        if not wanted.done():
+            self._ended.result()
 
     def _listen(self) -> None:
         if not self._lost.done():
             self._loop.add_reader(self._sock, self._read)
 
     def _read(self) -> None:
+        if not self._is_first:
+            self._read_ahead()
+        elif self._out:
+            self._look_behind(sum(self._out))
+        else:
+            self._look()
+
+    def _look(self) -> None:
         """One look, one delivery of all that was whole in it."""
-        try:
-            data = self._sock.recv(READ_BYTES, socket.MSG_PEEK)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as why:
-            # Linux gives everything that had arrived before it says ECONNRESET.
-            self._end(self._parting or str(why))
-            return
-        if not data:
-            self._end(self._parting or "the broker closed the connection")
+        data = self._peek(READ_BYTES)
+        if data is None:
             return
         # A look alone is no reading to the kernel: it would put off its ACK, and the broker's the next packets.
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
@@ -155,20 +196,86 @@ class Intake:
             self._await_rest(self._decoder.needed)
             return
         self._heard = True
-        self._wake_at(1)
         # First, because a CONNACK comes before all messages. Where among them a PUBREL came doesn't matter.
         for control in controls:
             self._handle(control)
-        self._out_bytes = size_bytes
         if deliveries:
-            self._loop.remove_reader(self._sock)
-            self._deliver(self, deliveries, self._again)
+            self._put_out(size_bytes, deliveries)
         else:
-            self._take_out()
+            self._wake_at(1)
+            self._take_out(size_bytes)
+
+    def _look_behind(self, out_bytes: int) -> None:
+        """Behind the batch that is out. Whatever isn't a plain success waits until that one is acknowledged."""
+        self._loop.remove_reader(self._sock)
+        if len(self._out) >= _MOST_OUT or self._parting:
+            return
+        try:
+            data = self._sock.recv(out_bytes + READ_BYTES, socket.MSG_PEEK)
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            deliveries: list[Delivery] = []
+            controls: list[codec.Control] = []
+            size_bytes = self._decoder.feed(data, deliveries, controls, out_bytes) - out_bytes
+        except (OSError, MalformedError):
+            return
+        # Without a message it is left too: two looks of the next process must reach at least as far as two of ours.
+        if deliveries:
+            for control in controls:
+                self._handle(control)
+            self._put_out(size_bytes, deliveries)
+
+    def _put_out(self, size_bytes: int, deliveries: list[Delivery]) -> None:
+        self._out.append(size_bytes)
+        if len(self._out) < _MOST_OUT:
+            self._wake_at(size_bytes + _WORTH_BYTES)
+        self._watch_soon()
+        self._deliver(self, deliveries)
+
+    def _read_ahead(self) -> None:
+        """What comes before the first message. That has to wait for its turn."""
+        while not self._lost.done():
+            data = self._peek(_LEAD_BYTES)
+            if data is None:
+                return
+            if data[0] & 0xF0 == 0x30:
+                self._loop.remove_reader(self._sock)
+                self._watch_soon()
+                return
+            controls: list[codec.Control] = []
+            try:
+                size_bytes = codec.first_bytes(data)
+                if 0 < size_bytes <= len(data):
+                    self._decoder.feed(data[:size_bytes], [], controls)
+                elif size_bytes > _LEAD_BYTES:
+                    raise MalformedError(f"a control packet of {size_bytes} bytes")  # noqa: TRY301  as one from feed
+            except MalformedError as why:
+                self._end(f"not MQTT 5: {why}")
+                return
+            if not controls:
+                self._await_rest(size_bytes or len(data) + 1)
+                return
+            self._wake_at(1)
+            self._handle(controls[0])
+            self._take_out(size_bytes)
+
+    def _peek(self, size_bytes: int) -> bytes | None:
+        """What is there; None if there is nothing, or never will be."""
+        try:
+            data = self._sock.recv(size_bytes, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError as why:
+            # Linux gives everything that had arrived before it says ECONNRESET.
+            self._end(self._parting or str(why))
+            return None
+        if not data:
+            self._end(self._parting or "the broker closed the connection")
+            return None
+        return data
 
     def _await_rest(self, needed_bytes: int) -> None:
         """The first packet isn't whole: sleep until it is, or until no more can come."""
-        if self._ended() and len(self._sock.recv(needed_bytes, socket.MSG_PEEK)) < needed_bytes:
+        if self._tcp_is_over() and len(self._sock.recv(needed_bytes, socket.MSG_PEEK)) < needed_bytes:
             self._end(self._parting or "the broker closed the connection in the middle of a packet")
         elif needed_bytes == self._awaited_bytes:
             self._loop.remove_reader(self._sock)
@@ -181,21 +288,40 @@ class Intake:
             self._awaited_bytes = size_bytes
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size_bytes)
 
-    def _ended(self) -> bool:
+    def _watch_soon(self) -> None:
+        if self._watching is None and not self._ended.done():
+            self._watching = self._loop.call_later(_WATCH_SECONDS, self._watch)
+
+    def _watch(self) -> None:
+        """Who isn't read is not seen to end."""
+        self._watching = None
+        if self._lost.done():
+            return
+        if self._tcp_is_over():
+            self._fail(self._ended, self._parting or "the broker closed the connection")
+        elif self._out or not self._is_first:
+            self._watch_soon()
+
+    def _tcp_is_over(self) -> bool:
         """The first byte of struct tcp_info is the state."""
         return self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _TCP_ESTABLISHED
 
     def _settle(self) -> None:
         """Not before every acknowledgement is in the kernel: one that died with us would never be made up for."""
-        if self._acknowledged and not self._unsent and not self._lost.done():
-            self._acknowledged = False
-            self._take_out()
+        if not self._acknowledged or not self._sender.is_empty or self._lost.done():
+            return
+        size_bytes = sum(self._out.popleft() for _ in range(min(self._acknowledged, len(self._out))))
+        self._acknowledged = 0
+        self._take_out(size_bytes)
+        self.settled.set()
+        if not self._lost.done():
+            self._wake_at(self._out[0] + _WORTH_BYTES if self._out else 1)
             self._listen()
 
-    def _take_out(self) -> None:
-        size_bytes, self._out_bytes = self._out_bytes, 0
-        self._sock.recv(size_bytes, socket.MSG_TRUNC)  # tcp(7): thrown away in the kernel, not copied
-        if self._parting:
+    def _take_out(self, size_bytes: int) -> None:
+        if size_bytes:
+            self._sock.recv(size_bytes, socket.MSG_TRUNC)  # tcp(7): thrown away in the kernel, not copied
+        if self._parting and not self._out:
             self._end(self._parting)
 
     def _handle(self, control: codec.Control) -> None:
@@ -220,9 +346,8 @@ class Intake:
         if reason >= 0x80:
             self._parting = said(reason)
             return
-        self._keepalive_seconds = keepalive_seconds or _KEEPALIVE_SECONDS
-        if not session_present:
-            self._session_lost()
+        self._keepalive_seconds = keepalive_seconds or KEEPALIVE_SECONDS
+        self.is_new = not session_present
         self._welcomed.set_result(None)
         self._send(codec.subscribe(_SUBSCRIBE_ID, self._filters))
 
@@ -230,7 +355,7 @@ class Intake:
         """A broker that is not there any more, or hangs, is told by its silence: one and a half keepalives."""
         if self._lost.done():
             return
-        listening = not self._out_bytes
+        listening = self._is_first and not self._out
         if not self._heard and listening:
             self._end(f"silent for {self._keepalive_seconds} s")
             return
@@ -239,110 +364,22 @@ class Intake:
         self._ping = self._loop.call_later(self._keepalive_seconds / 2, self._keep_alive)
 
     def _send(self, data: bytes) -> None:
-        """A write that fails is no loss yet: there may be more to read, and its end says the same."""
-        if self._lost.done() or not data:
-            return
-        self._unsent += data
-        if self._writable:
-            self._flush()
-
-    def _flush(self) -> None:
-        try:
-            sent = self._sock.send(self._unsent)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError as why:
-            log.debug("broker takes no more", extra={"reason": why})
-            sent = len(self._unsent)
-        del self._unsent[:sent]
-        writable = not self._unsent
-        if writable and not self._writable:
-            self._loop.remove_writer(self._sock)
-        elif self._writable and not writable:
-            self._loop.add_writer(self._sock, self._flush)
-        self._writable = writable
-        self._settle()
+        if not self._lost.done():
+            self._sender.send(data)
 
     def _end(self, why: str) -> None:
         if self._lost.done():
             return
         self._loop.remove_reader(self._sock)
-        self._loop.remove_writer(self._sock)
-        if self._ping is not None:
-            self._ping.cancel()
-        self._lost.set_exception(AwayError(f"broker: {why}"))
-        self._lost.exception()  # seen, also when nobody waits for it
+        self._sender.close()
+        for timer in (self._ping, self._watching):
+            if timer is not None:
+                timer.cancel()
+        self.settled.set()
+        self._fail(self._ended, why)
+        self._fail(self._lost, why)
 
-
-@asynccontextmanager
-async def connect(
-    config: MqttConfig,
-    user: str,
-    password: str,
-    filters: tuple[str, ...],
-    deliver: Deliver,
-    session_lost: Callable[[], None],
-    kept: KeptSockets,
-) -> AsyncGenerator[Intake, None]:
-    """Resume the session of `user`, whose client id is the same, subscribed to `filters`: over a kept connection first.
-
-    `deliver` is called in the loop, in order, with the messages of each batch, and whether some of it may have been
-    acknowledged or recorded by a process before this one. `session_lost` is called before the first of them when the
-    broker knows no session of ours.
-
-    Raises AwayError when the broker is away or refuses us.
-    """
-    where = f"broker at {config.host}:{config.port}"
-    name = f"mqtt-{config.host}-{config.port}".replace(":", ".")
-    sock = kept.take(name)
-    is_kept = sock is not None
-    if sock is None:
-        try:
-            async with asyncio.timeout(_CONNECT_SECONDS):
-                sock = await _dial(config.host, config.port)
-        except TimeoutError:
-            raise AwayError(f"{where}: no answer in {_CONNECT_SECONDS:.0f} s") from None
-        except OSError as why:
-            raise AwayError(f"{where}: {why}") from why
-    hello = codec.connect(
-        user,
-        user,
-        password.encode(),
-        keepalive_seconds=_KEEPALIVE_SECONDS,
-        receive_maximum=config.receive_maximum,
-        # A packet must be whole in the kernel to be read. Linux doubles what it was asked for, for its own use.
-        max_packet_bytes=min(codec.MAX_PACKET_BYTES, sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2),
-    )
-    intake = Intake(sock, filters, deliver, session_lost, adopted=is_kept)
-    try:
-        try:
-            await intake.open(hello)
-        except TimeoutError:
-            raise AwayError(f"{where}: no answer in {_CONNECT_SECONDS:.0f} s") from None
-        is_kept = kept.store(name, sock)
-        yield intake
-    finally:
-        if intake.is_lost:
-            kept.remove(name)
-        intake.close(kept=is_kept)
-
-
-async def _dial(host: str, port: int) -> socket.socket:
-    loop = asyncio.get_running_loop()
-    why: OSError = OSError("no such host")
-    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-            await loop.sock_connect(sock, address)
-        except OSError as failed:
-            sock.close()
-            why = failed
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            return sock
-    raise why
+    def _fail(self, future: "asyncio.Future[None]", why: str) -> None:
+        if not future.done():
+            future.set_exception(AwayError(f"broker: {why}"))
+            future.exception()  # seen, also when nobody waits for it

@@ -82,7 +82,7 @@ AS_SYSTEMD = """
 import os, socket
 from agent.runtime.notify import KeptSockets, Notifier
 kept = KeptSockets.from_environ(Notifier.from_environ(os.environ), os.environ, {pid})
-found = kept.take("mqtt")
+found = kept.take("mqtt").get("mqtt.2")
 print([name for name in os.environ if name.startswith("LISTEN")])
 print(found and (found.getpeername()[1], os.get_inheritable(found.fileno()), found.gettimeout()))
 print([fd for fd in range(3, 6) if os.path.exists(f"/proc/self/fd/{{fd}}")])
@@ -95,7 +95,7 @@ def test_what_was_left_is_taken_by_the_process_that_it_is_for_and_the_rest_is_cl
 ) -> None:
     with (tmp_path / "no-socket").open("w") as file, connection.dup() as other:
         spare = [os.dup(fd) for fd in (other.fileno(), connection.fileno(), file.fileno())]
-        env = {**os.environ, "LISTEN_FDS": "3", "LISTEN_FDNAMES": "other:mqtt:file", "LISTEN_PID": "7"}
+        env = {**os.environ, "LISTEN_FDS": "3", "LISTEN_FDNAMES": "mqtt-2:mqtt.2:file", "LISTEN_PID": "7"}
         env["NOTIFY_SOCKET"] = str(systemd.getsockname())
         moves = " ".join(f"{number}<&{fd}" for number, fd in enumerate(spare, 3))
         closes = " ".join(f"{fd}<&-" for fd in spare if fd > 5)
@@ -111,6 +111,6 @@ def test_what_was_left_is_taken_by_the_process_that_it_is_for_and_the_rest_is_cl
     if ours:
         assert found == str((connection.getpeername()[1], False, 0.0))
         assert left == "[4]"
-        assert systemd.recv(4096) == b"FDSTOREREMOVE=1\nFDNAME=other"
+        assert systemd.recv(4096) == b"FDSTOREREMOVE=1\nFDNAME=mqtt-2"
     else:
         assert found == "None"

@@ -34,7 +34,7 @@ SECONDS = float(os.environ.get("EDGE_FAULT_SECONDS", "8"))
 KILLS = int(os.environ.get("EDGE_FAULT_KILLS", str(round(SECONDS / 5))))
 SEED = int(os.environ.get("EDGE_SEED", "20261123"))
 DEVICES, RATE = 50, 500.0
-FULL_SECONDS = 30.0 if SECONDS >= 120 else 3.0
+FULL_SECONDS = float(os.environ.get("EDGE_FAULT_FULL_SECONDS", str(max(3.0, SECONDS / 10))))
 STATE_MIB = 96
 SYSCTL = Path(__file__).parents[3] / "systemd/sysctl.conf"
 VICTIMS = ("agent", "mosquitto", "central")
