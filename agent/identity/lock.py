@@ -7,7 +7,6 @@ disk; root opens it by hand to enrol. Without a TPM there is none, and the key i
 import base64
 import os
 import secrets
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,11 +30,6 @@ def given(environ: Mapping[str, str]) -> bytes:
         raise StorageError(f"credential {NAME} can't be read: {error.strerror}") from error
 
 
-def has_tpm() -> bool:
-    """Whether firmware, kernel and systemd can all seal to a TPM of this machine."""
-    return shutil.which("systemd-creds") is not None and _creds("has-tpm2", "--quiet").returncode == 0
-
-
 def opened(file: Path = FILE) -> bytes:
     """The secret in `file`, by this machine's TPM; empty when it doesn't open here. Needs root."""
     done = _creds("decrypt", f"--name={NAME}", str(file), "-")
@@ -56,7 +50,8 @@ def ensure(file: Path = FILE) -> bytes:
             aside = len(list(file.parent.glob(f".{NAME}.before-*")))
             file.rename(file.with_name(f".{NAME}.before-{aside + 1}"))
             sync_directory(file.parent)
-        return _sealed(file) if has_tpm() else b""
+        # Not `systemd-creds has-tpm2`: it wants EFI as well, and sealing works without.
+        return _sealed(file) if TPM.exists() else b""
     except OSError as error:
         raise StorageError(f"{error.filename or file}: {error.strerror}") from error
 

@@ -12,7 +12,6 @@ from agent.identity import lock
 CREDS = """#!/bin/sh
 test -e "{tpm}" || exit 1
 case $1 in
-has-tpm2) ;;
 encrypt) cat "{tpm}" - ;;
 decrypt) test "$(head -n 1 "$3")" = "$(cat "{tpm}")" || exit 1; tail -n +2 "$3" ;;
 esac
@@ -27,6 +26,7 @@ def tpm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (programs / "systemd-creds").chmod(0o755)
     monkeypatch.setattr(os, "defpath", f"{programs}:/usr/bin:/bin")
     monkeypatch.setenv("PATH", os.defpath)
+    monkeypatch.setattr(lock, "TPM", found)
     found.write_text("this\n")
     return found
 
@@ -53,7 +53,6 @@ def test_without_a_tpm_there_is_no_secret_and_no_file_that_would_keep_the_unit_f
     file = tmp_path / lock.NAME
     assert lock.ensure(file)
     tpm.unlink()
-    assert not lock.has_tpm()
     assert lock.ensure(file) == b"" and not file.exists()
 
 
@@ -66,3 +65,11 @@ def test_a_unit_reads_what_systemd_hands_it(tmp_path: Path) -> None:
     (tmp_path / lock.NAME).mkdir()
     with pytest.raises(StorageError, match="edge-agent-key"):
         lock.given({"CREDENTIALS_DIRECTORY": str(tmp_path)})
+
+
+def test_a_tpm_that_can_not_seal_leaves_a_plain_key(tpm: Path, tmp_path: Path) -> None:
+    (tmp_path / "bin/systemd-creds").write_text("#!/bin/sh\nexit 1\n")
+    assert lock.ensure(tmp_path / lock.NAME) == b""
+    (tmp_path / "bin/systemd-creds").unlink()
+    assert lock.ensure(tmp_path / lock.NAME) == b""
+    assert not (tmp_path / lock.NAME).exists()
