@@ -15,7 +15,8 @@ def put(ssh: Any, folder: Path, version: str | None = None) -> str:
     Raises CalledProcessError; needs a Python package index the first time.
     """
     architecture = _ARCHITECTURES[ssh.run_check("uname -m")[0]]
-    package = build.build(architecture, folder, kept=wheels.cache(), version=version)
+    # Compressed in a hurry; what is in it is what ./dev package makes.
+    package = build.build(architecture, folder, kept=wheels.cache(), version=version, level=0)
     ssh.put(str(package), f"/root/{package.name}")
     return f"/root/{package.name}"
 
