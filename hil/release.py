@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from deb import build, wheels
+from hil.board import PATIENCE
 
-INSTALL_SECONDS = 900.0  # a Pi with an SD card, both emulated, takes minutes for two thousand files
+INSTALL_SECONDS = 600.0 * PATIENCE
 _ARCHITECTURES = {machine: name for name, (machine, _) in wheels.MACHINES.items()}
 
 
