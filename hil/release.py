@@ -6,7 +6,7 @@ from typing import Any
 from deb import build, wheels
 from hil.board import PATIENCE
 
-INSTALL_SECONDS = 600.0 * PATIENCE
+INSTALL_SECONDS = 900.0 * PATIENCE
 _ARCHITECTURES = {machine: name for name, (machine, _) in wheels.MACHINES.items()}
 
 
