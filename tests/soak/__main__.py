@@ -38,7 +38,7 @@ def sample(stack: Stack) -> dict[Key, float]:
         ("central", stack.dir / "central"),
     ):
         found[part, "disk MB"] = vitals.disk_mb(directory)
-    found["jobs", "cgroups"] = vitals.cgroups(Path("/sys/fs/cgroup", stack.cgroup))
+    found["jobs", "cgroups"] = vitals.cgroups(stack.cgroup)
     return found
 
 

@@ -33,8 +33,10 @@ def disk_mb(directory: Path) -> float:
     return sum(map(_allocated, _files(directory))) / MB
 
 
-def cgroups(tree: Path) -> int:
-    return sum(1 for _ in os.walk(tree))
+def cgroups(name: str, root: Path = Path("/sys/fs/cgroup")) -> int:
+    """Below the tree `name`, in all hierarchies that this machine has."""
+    trees = {root / name, *root.glob(f"*/{name}")}
+    return sum(1 for tree in trees for _ in os.walk(tree))
 
 
 def _files(directory: Path) -> Iterable[str]:
