@@ -1,7 +1,6 @@
 """Where central's parts meet: two ports, one database, and an orderly end."""
 
 import asyncio
-import gc
 import logging
 import signal
 import sqlite3
@@ -56,10 +55,6 @@ class Options:
     enrol_listen: str  # HOST:PORT of Enrolment
     advertise: str = ""  # HOST:PORT that nodes dial for Control; empty: as listened on
     heartbeat_seconds: int = 5
-
-
-# Objects that were made and not yet freed before the collector looks at them: some batches of records.
-_YOUNG = 10_000
 
 
 class StartError(Exception):
@@ -164,7 +159,6 @@ async def serve(options: Options, capture: Capture) -> None:
             auditor = tasks.create_task(_audit_failures(failures, trail, {control: "control", enrol: "enrolment"}))
             sys.stdout.write(f"central: ready control={control} enrol={enrol}\n")
             sys.stdout.flush()
-            gc.set_threshold(_YOUNG)
             notify("READY=1")
             await stop.wait()
             notify("STOPPING=1")
