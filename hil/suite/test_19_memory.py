@@ -51,7 +51,7 @@ def squeezed(enrolled: Any, qmp: Qmp, injected: Callable[[str], None]) -> Iterat
 
 @pytest.mark.lg_feature("balloon")
 @pytest.mark.timeout(1200)
-@pytest.mark.expects("hungry.service", "edge-jobs.service")
+@pytest.mark.expects("hungry.service", "edge-jobs.service", "system.slice", "edge.slice", "edge-tenants.slice")
 def test_tenants_give_way_when_memory_runs_out(
     enrolled: Any,
     central: Central,
