@@ -114,6 +114,28 @@ async def test_nothing_is_acknowledged_while_the_sink_is_full_and_everything_aft
     assert bench.beats >= 3
 
 
+async def test_the_next_batch_is_decided_at_once_and_recorded_when_the_one_before_is_out_of_the_kernel(bench):
+    bench.intake.settled.clear()  # acknowledgements that the broker doesn't read yet
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(bench.bridge.drain(stop, bench.beat))
+        bench.bridge.deliver(bench.intake, [message(1)], again=False)
+        bench.bridge.deliver(bench.intake, [message(2, topic="devices/e/temp")], again=False)
+        bench.waiting = [None, None]
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert bench.registry.get("e") is not None
+        assert bench.intake.acknowledged == [1]
+        assert [m.packet_id for m in bench.sink.messages] == [1]
+        assert not bench.bridge.settled
+        bench.intake.settled.set()
+        while bench.intake.acknowledged != [1, 2]:
+            await asyncio.sleep(0)
+        stop.set()
+        bench.bridge.wake()
+    assert bench.bridge.settled
+
+
 async def test_stopping_while_the_sink_is_full_leaves_the_messages_to_the_broker(bench, tmp_path):
     bench.sink.full = True
     bench.bridge._draw = lambda: 1.0
