@@ -58,7 +58,7 @@ def other_machine(board: Any, enrolled: Any, injected: Callable[[str], None]) ->
     until(lambda: board.ssh.run("systemctl is-active --quiet edge-agent")[2] == 0, "the agent to be ready", 240)
 
 
-@pytest.mark.lg_feature("virtual", "power-cut")
+@pytest.mark.lg_feature(["virtual", "power-cut"])
 @pytest.mark.expects("edge-agent.service", "edge-agent-key.service")
 def test_a_clone_of_the_disk_in_another_machine_does_not_start_connect_or_enrol(
     other_machine: Any, central: Central
@@ -87,7 +87,7 @@ def test_a_clone_of_the_disk_in_another_machine_does_not_start_connect_or_enrol(
     assert not central.connected(NODE)
 
 
-@pytest.mark.lg_feature("virtual", "power-cut")
+@pytest.mark.lg_feature(["virtual", "power-cut"])
 def test_back_in_its_machine_it_is_the_node_again(enrolled: Any, central: Central) -> None:
     assert now(enrolled)
     until(lambda: central.connected(NODE), "the node to be connected", 240)
