@@ -29,10 +29,15 @@ class Skopeo:
         self._config, self._directory, self._machine = config, directory, machine
 
     def prepare(self) -> None:
-        """The files that skopeo is pointed at. Raises OSError."""
+        """The files that skopeo is pointed at. Raises OSError.
+
+        What is there already isn't written: on a full disk that would keep the agent from starting.
+        """
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomic(self._directory / "policy.json", json.dumps(_POLICY).encode())
-        write_atomic(self._directory / "auth.json", b'{"auths":{}}')
+        for name, data in (("policy.json", json.dumps(_POLICY).encode()), ("auth.json", b'{"auths":{}}')):
+            path = self._directory / name
+            if not path.exists() or path.read_bytes() != data:
+                write_atomic(path, data)
 
     async def document(self, reference: Reference, digest: str, place: Path, *, config: bool = False) -> bytes:
         """The manifest or index with this digest as the registry sends it, or the image's configuration; unchecked.

@@ -1,9 +1,12 @@
 """agent/jobs/images/skopeo.py, what its last words mean. Run for real: tests/integration/test_images_*.py."""
 
+from pathlib import Path
+
 import pytest
 
+from agent.config.schema import ImagesConfig
 from agent.errors import AwayError, CorruptError, StorageError
-from agent.jobs.images.skopeo import failure
+from agent.jobs.images.skopeo import Skopeo, failure
 
 # As skopeo 1.9.3 wrote them here.
 FATAL = 'time="2026-11-22T21:27:58Z" level=fatal msg="{}"\n'
@@ -30,3 +33,18 @@ def test_last_words_are_sorted_by_what_the_caller_does(said: str, kind: type[Exc
     error = failure(said, 7)
     assert type(error) is kind
     assert text in str(error)
+
+
+def test_what_it_is_pointed_at_is_not_written_again_so_that_a_full_disk_keeps_no_agent_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Skopeo(ImagesConfig(), tmp_path / "skopeo", "x86_64").prepare()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("agent.jobs.images.skopeo.write_atomic", full)
+    Skopeo(ImagesConfig(), tmp_path / "skopeo", "x86_64").prepare()
+    (tmp_path / "skopeo/policy.json").write_text("{}")
+    with pytest.raises(OSError, match="No space"):
+        Skopeo(ImagesConfig(), tmp_path / "skopeo", "x86_64").prepare()
