@@ -2,6 +2,7 @@
 
 import logging
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -64,9 +65,9 @@ def test_what_root_enrols_belongs_to_the_agents_user(tmp_path: Path, config: Pat
     os.chown(state, nobody, nobody)
     top = Path(__file__).parents[3]
     argv = [sys.executable, "-m", "agent", "--config", str(config), "enrol", "--central", "127.0.0.1:1", "--token", "x"]
-    # The way to the state directory, which pytest closes to others.
+    # The way to the state directory, which pytest closes to others. With --basetemp it leads through /tmp itself.
     for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        parent.chmod(0o755)
+        parent.chmod(stat.S_IMODE(parent.stat().st_mode) | 0o055)
     done = subprocess.run(
         argv,
         env={**os.environ, "PYTHONPATH": f"{top}:{top / 'proto'}", "PYTHONDONTWRITEBYTECODE": "1"},
