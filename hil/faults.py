@@ -105,6 +105,7 @@ def whole(central: Central, node: str, devices: Sequence[Device], seconds: float
 
 
 def job(ssh: Any, name: str) -> dict[str, Any]:
-    """As the board itself sees it."""
-    jobs = json.loads("\n".join(ssh.run_check("edge-agent jobs --json", timeout=COMMAND_SECONDS))).get("jobs", [])
+    """As the board itself sees it; empty while the agent does not answer, or knows no such job."""
+    out, _, code = ssh.run("edge-agent jobs --json", timeout=COMMAND_SECONDS)
+    jobs = json.loads("\n".join(out)).get("jobs", []) if code == 0 else []
     return next((one for one in jobs if one["id"] == name), {})

@@ -11,6 +11,7 @@ import pytest
 from hil.board import COMMAND_SECONDS, until
 from hil.central import Central
 from hil.faults import AGENT, job
+from hil.qmp import Qmp
 from hil.suite.conftest import NODE
 from hil.suite.test_16_kills import DESIRED
 
@@ -39,6 +40,7 @@ def afterwards(board: Any, enrolled: Any) -> Iterator[None]:  # noqa: ARG001
     board.ssh.run_check("journalctl -q --rotate && journalctl -q --vacuum-size=1K")
 
 
+@pytest.mark.lg_feature("virtual")
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("date", [PAST, FUTURE])
 def test_a_clock_that_is_years_wrong_at_boot(
@@ -47,6 +49,7 @@ def test_a_clock_that_is_years_wrong_at_boot(
     enrolled: Any,
     afterwards: None,  # noqa: ARG001
     central: Central,
+    qmp: Qmp,
     injected: Callable[[str], None],
     record_property: Callable[[str, object], None],
 ) -> None:
@@ -59,6 +62,7 @@ def test_a_clock_that_is_years_wrong_at_boot(
     injected(f"clock set to {date}, then a reboot")
     enrolled.run("systemd-run --quiet --on-active=2 systemctl reboot")
     board.leave()
+    qmp.wait("RESET", 180)  # until then it would be the boot before that answers
     board.arrive()
     ssh = board.ssh
     record_property("the board believes", ssh.run_check("date -u +%F")[0])
