@@ -38,15 +38,15 @@ HUNGRY = "import time\nkept = []\nwhile True: kept.append(b'x' * (5 << 20)); tim
 @pytest.fixture
 def squeezed(enrolled: Any, qmp: Qmp, injected: Callable[[str], None]) -> Iterator[Callable[[], None]]:
     """Takes memory from the board, until the test ends."""
-    before = qmp.command("query-balloon")["actual"]
+    before = qmp.command("query-memory-size-summary")["base-memory"]
 
     def squeeze() -> None:
         qmp.command("balloon", value=SQUEEZED_MIB * MIB)
         injected(f"balloon: {before // MIB} MiB down to {SQUEEZED_MIB} MiB")
 
     yield squeeze
-    enrolled.run("systemctl stop hungry; systemctl reset-failed hungry")
     qmp.command("balloon", value=before)
+    enrolled.run("systemctl stop hungry; systemctl reset-failed hungry")
 
 
 @pytest.mark.lg_feature("balloon")
@@ -81,9 +81,9 @@ def test_tenants_give_way_when_memory_runs_out(
 
 
 def _said(central: Central) -> list[str]:
-    return (
-        [line["text"] for line in central.ask("logs", NODE, "glutton")["lines"]] if central.job(NODE, "glutton") else []
-    )
+    if central.job(NODE, "glutton").get("state") != "JOB_STATE_RUNNING":
+        return []
+    return [line["text"] for line in central.ask("logs", NODE, "glutton")["lines"]]
 
 
 def _oom(central: Central) -> bool:
