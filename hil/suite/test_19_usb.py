@@ -48,11 +48,13 @@ def test_a_serial_device_that_is_pulled_and_put_back_disturbs_nobody(
         for number in range(3):
             qmp.command("device_add", driver="usb-serial", chardev="till", id="till")
             injected(f"USB serial line put in, {number + 1} of 3")
-            until(lambda: enrolled.run(f"test -c {TTY}")[2] == 0, "the line to be there")
-            enrolled.run_check(f"systemd-run --quiet --collect --unit=till sh -c '{READ}'")
-            until(lambda: _says(enrolled, till), "what it says")
-            qmp.command("device_del", id="till")
-            injected("pulled out while it is read")
+            try:
+                until(lambda: enrolled.run(f"test -c {TTY}")[2] == 0, "the line to be there")
+                enrolled.run_check(f"systemd-run --quiet --collect --unit=till sh -c '{READ}'")
+                until(lambda: _says(enrolled, till), "what it says")
+            finally:
+                qmp.command("device_del", id="till")
+                injected("pulled out while it is read")
             qmp.wait("DEVICE_DELETED", 30)
             until(lambda: enrolled.run(f"test -e {TTY}")[2] != 0, "the line to be gone")
             enrolled.run("systemctl stop till")
