@@ -1,7 +1,6 @@
 """The board boots years away from the truth: the store works on, and all is well once the clock is right."""
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -80,7 +79,6 @@ def test_a_clock_that_is_years_wrong_at_boot(
     findings = {each["check"]: f"{each['level']}: {each['text']}" for each in doctor}
     record_property("doctor says", {name: findings[name] for name in ("clock", "certificate", "central")})
     said = "\n".join(ssh.run_check(f"journalctl -q -b -u {AGENT} -o cat"))
-    record_property("journal says", sorted(set(re.findall(r"certificate[^\n]{0,120}", said)))[:4])
     assert findings["certificate"].startswith("fail")
     assert "Traceback" not in said
     assert not [one for one in sent if one in payloads(central)]
