@@ -1,8 +1,12 @@
 """What state the board is in, and how it gets to the next: the same for a virtual board and a real one."""
 
 import enum
+import select
 import socket
+import threading
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import attr
@@ -58,6 +62,7 @@ class BoardStrategy(Strategy):
     status = attr.ib(default=Status.OFF)
     install: Callable[[Any], None] | None = None
     enrol: Callable[[Any], None] | None = None
+    _overheard = attr.ib(factory=ExitStack, init=False)
 
     @never_retry
     @step(args=["wanted"])
@@ -118,9 +123,23 @@ class BoardStrategy(Strategy):
         self.target.activate(self.shell)
         return self.shell
 
+    def overhear(self, log: Path) -> None:
+        """Append to `log` what the console says, until the board goes or somebody logs in.
+
+        A virtual board that nobody listens to stands still: the socket takes some 300 characters.
+        """
+        if isinstance(self.power, QEMUDriver):
+            ended = threading.Event()
+            console = self.power._clientsocket  # noqa: SLF001  labgrid is pinned
+            thread = threading.Thread(target=_read_console, args=(console, log, ended), daemon=True)
+            thread.start()
+            self._overheard.callback(thread.join, 10)
+            self._overheard.callback(ended.set)
+
     @step()
     def arrive(self) -> None:
         """Log in to a board that is starting, by console if it has one, then by ssh."""
+        self._overheard.close()
         if self.shell is not None:
             self.console()
         if isinstance(self.power, QEMUDriver):
@@ -135,6 +154,7 @@ class BoardStrategy(Strategy):
 
     def leave(self) -> None:
         """Before the board goes: a dead ssh master would be asked by the next command."""
+        self._overheard.close()
         for driver in (self.ssh, self.shell):
             if driver is not None:
                 self.target.deactivate(driver)
@@ -150,6 +170,16 @@ def _forward(qemu: QEMUDriver, board_port: int) -> int:
         port = int(probe.getsockname()[1])
     qemu.add_port_forward("tcp", "127.0.0.1", port, "", board_port)
     return port
+
+
+def _read_console(console: socket.socket, log: Path, ended: threading.Event) -> None:
+    with log.open("ab") as file:
+        while not ended.is_set():
+            if select.select([console], [], [], 0.2)[0]:
+                data = console.recv(65536)
+                if not data:
+                    return
+                file.write(data)
 
 
 def _kill(qemu: QEMUDriver) -> None:

@@ -29,7 +29,7 @@ SEED = int(os.environ.get("EDGE_POWER_SEED", "13"))
 DEVICES = ("cart-1", "cart-2", "cart-3")
 PER_SECOND = 4.0
 TLS_PASSWORD_PORT = 8884
-RETURN_SECONDS = 300.0  # nobody waits for this: a busy host under emulation
+RETURN_SECONDS = 600.0  # nobody waits for this: a busy host under emulation
 RUNNING_SECONDS = 25.0
 UNPACKING_SECONDS = 4.0
 EXAMINED_EVERY = 10
@@ -71,6 +71,7 @@ class _Board:
     def power_on(self) -> None:
         self._board.power.on()
         self.on, self.back = time.time(), None
+        self._board.overhear(REPORT / "console_of_cuts")
 
     def await_agent(self) -> None:
         self._watch(self.on + RETURN_SECONDS, lambda: self.back is not None)
@@ -133,8 +134,10 @@ def powered(board: Any, enrolled: Any, central: Central) -> Iterator[None]:  # n
     board.arrive()
 
 
+# paho leaves the socket of a broken connection to the garbage collector.
+@pytest.mark.filterwarnings("ignore:unclosed <ssl:ResourceWarning")
 @pytest.mark.lg_feature("power-cut")
-@pytest.mark.timeout(CUTS * 180 + 900)
+@pytest.mark.timeout(CUTS * 300 + 1800)
 def test_no_cut_of_many_costs_what_was_promised(
     board: Any,
     env: Any,

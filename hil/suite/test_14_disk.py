@@ -18,6 +18,8 @@ from hil.strategy import Status
 from hil.suite.conftest import NODE
 from hil.suite.test_4_jobs import DESIRED
 
+# paho leaves the socket of a broken connection to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <ssl:ResourceWarning")
 PER_SECOND = 2.0
 TLS_PASSWORD_PORT = 8884
 CA = "/var/lib/edge-broker/ca.crt"

@@ -28,6 +28,8 @@ from hil.strategy import Status
 from hil.suite.conftest import NODE, REPORT
 from hil.suite.test_13_many_cuts import CA, TLS_PASSWORD_PORT
 
+# paho leaves the socket of a broken connection to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <ssl:ResourceWarning")
 POINTS = int(os.environ.get("EDGE_CRASH_POINTS", "300"))
 SEED = int(os.environ.get("EDGE_POWER_SEED", "13"))
 RECORDED_SECONDS = 60.0
