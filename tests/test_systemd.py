@@ -23,7 +23,7 @@ SYSTEMD = Path(__file__).parents[1] / "systemd"
 # The most exposure, of 10, that systemd may see. That jobs run under these very units: hil/suite/test_22_units.py.
 SERVICES = {
     "edge-agent": 1.4, "edge-gateway": 1.3, "edge-launcher": 4.3, "edge-jobs": 1.2, "edge-enrol": 2.9,
-    "edge-agent-key": 1.5,
+    "edge-agent-key": 1.7,
 }  # fmt: skip
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 
@@ -128,6 +128,13 @@ def test_tenants_as_a_whole_stand_back_behind_the_stores_own_services() -> None:
     assert int(outer["CPUWeight"][0]) <= 25 and int(outer["IOWeight"][0]) <= 25
     assert (tenants["MemoryHigh"], tenants["MemoryMax"], tenants["MemorySwapMax"]) == (["85%"], ["90%"], ["0"])
     assert tenants["TasksMax"] == ["50%"]
+
+
+def test_what_the_stores_own_parts_run_in_is_kept_in_memory_and_their_slice_vouches_for_all_of_it() -> None:
+    units = ("edge-agent.service", "edge-launcher.service", "mosquitto.service.d/edge-agent.conf")
+    kept = [int(directives(unit)["MemoryMin"][0].removesuffix("M")) for unit in units]
+    # A unit's counts no further than its slice's; what a unit doesn't use is everybody's.
+    assert sum(kept) == int(directives("system.slice.d/edge-agent.conf")["MemoryMin"][0].removesuffix("M"))
 
 
 def test_the_cgroup_of_jobs_denies_them_nothing_that_the_unit_does() -> None:
