@@ -15,7 +15,9 @@ import pytest
 
 from agent.clock import system_clock
 from agent.config.schema import MqttConfig
-from agent.model import DeviceMessage
+from agent.model import Credential, DeviceMessage
+from agent.mqtt.access.accounts import Account
+from agent.mqtt.access.accounts_file import AccountsFile
 from agent.mqtt.service import MqttService
 from agent.orders import DeviceQuery
 from agent.runtime.notify import KeptSockets
@@ -336,8 +338,12 @@ async def test_malformed_messages_are_passed_over_and_what_follows_arrives(
 
 
 async def test_retained_messages_come_once_and_live_ones_are_not_taken_for_retained(
-    broker: Broker, running: Running, sink: FakeSink
+    broker: Broker, running: Running, sink: FakeSink, tmp_path: Path
 ) -> None:
+    # What nobody registered had retained would be taken away (test_retained_real).
+    accounts = AccountsFile(tmp_path / "accounts.db", system_clock().wall_nano)
+    accounts.put([Account("d", credential=Credential.PASSWORD)], (), ())
+    accounts.close()
     broker.publish("devices/d/setpoint", "-r", "-m", "before the agent's time")
     async with running(broker):
         await until(lambda: len(sink.messages) == 1, "the retained message")
