@@ -3,10 +3,13 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -217,6 +220,13 @@ class Machine:
         shutil.copy(package, self.root / "root")
         return self.dpkg("--install", f"/root/{package.name}")
 
+    def kill(self) -> None:
+        """All that runs in it."""
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if (process / "root").readlink() == self._chroot:
+                    os.kill(int(process.name), signal.SIGKILL)
+
     def listing(self) -> set[str]:
         """Everything of ours."""
         found = self.run("find", "/etc", "/opt", "/run", "/usr", "/var/lib", "-xdev", "-name", "*edge-*").stdout.split()
@@ -271,6 +281,30 @@ def test_it_is_installed_upgraded_and_taken_back(machine: Machine, package: Path
     assert sorted(path.name for path in (machine.root / OPT).iterdir() if not path.is_symlink()) == sorted(
         [before.name, (machine.root / OPT / "previous").readlink().name]
     )
+
+
+@pytest.mark.root
+def test_dpkg_killed_at_any_moment_leaves_a_release_that_runs(machine: Machine, package: Path, newer: Path) -> None:
+    """And is finished by the next try. With the supply itself: hil/suite/test_10_package.py."""
+    machine.install(package)
+    since = time.monotonic()
+    machine.install(newer)
+    whole = time.monotonic() - since
+    versions = {package: tree.version(), newer: SOON}
+    for part in (4, 5, 8):  # ninths of an installation; each of the others was seen to pass as well
+        wanted = (package, newer)[part % 2]
+        killed = machine.run(
+            "timeout", "-s", "KILL", f"{whole * part / 9:.2f}", "dpkg", "--install", f"/root/{wanted.name}"
+        )
+        machine.kill()  # what dpkg had started would go on; a power cut takes it, too
+        everything = "import agent.app, agent.launcher.command_line, grpc, cryptography.x509, zeroconf"
+        done = machine.run("/opt/store-edge-agent/current/bin/python", "-I", "-c", everything)
+        assert done.returncode == 0, (part, killed, done.stderr)
+        assert machine.run("edge-agent", "--version").stdout.strip() in versions.values()
+        machine.install(wanted)
+        assert machine.run("edge-agent", "--version").stdout.strip() == versions[wanted]
+        assert machine.run("apt-get", "check").returncode == 0
+    assert [path.name for path in (machine.root / OPT).iterdir() if path.name.startswith(".")] == []
 
 
 @pytest.mark.root
