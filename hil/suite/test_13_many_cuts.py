@@ -175,8 +175,6 @@ def test_no_cut_of_many_costs_what_was_promised(
     until(lambda: after <= set(feed.messages), "what was acknowledged since the last cut to be at central", 240)
     batch = ("errand", "again", "picture")
     until(lambda: all(_ended(feed, name, work.generation) for name in batch), "the last jobs to end", 240)
-    board.arrive()
-    _sound(board.ssh)
 
     lives = [Life(life.on, life.cut, _heard(feed, life)) for life in lives]
     losses = list(cuts.judge(lives, acknowledged(), feed.messages))
@@ -189,6 +187,8 @@ def test_no_cut_of_many_costs_what_was_promised(
     assert feed.gaps == 0
     assert [each.refused for each in publishers if each.refused] == []
     _by_policy(feed.runs)
+    board.arrive()
+    _sound(board.ssh)
     assert len({message["spool_epoch"] for message in central.messages(NODE)}) == 1
 
 
