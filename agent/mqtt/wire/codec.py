@@ -228,10 +228,20 @@ class Decoder:
         return topic
 
 
-def first_bytes(data: bytes) -> int:
-    """How long the first packet is, with its header; 0 while that isn't known. Raises MalformedError."""
+def first_control(data: bytes, most_bytes: int) -> tuple[Control | None, int]:
+    """What `data` begins with, which is no PUBLISH, and its length; None while it isn't whole: then how much it takes.
+
+    Raises MalformedError, also for more than `most_bytes`.
+    """
     length, body = _long_length(data, 0)
-    return body and body + length
+    if not body:
+        return None, len(data) + 1
+    follows = body + length
+    if follows > most_bytes:
+        raise MalformedError(f"a control packet of {follows} bytes")
+    if follows > len(data):
+        return None, follows
+    return _control(data[0], data[body:follows]), follows
 
 
 def _long_length(data: bytes, at: int) -> tuple[int, int]:

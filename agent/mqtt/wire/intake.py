@@ -20,13 +20,12 @@ from agent.errors import AwayError
 from agent.mqtt.wire import codec
 from agent.mqtt.wire.delivery import Delivery
 from agent.mqtt.wire.fields import MalformedError
-from agent.mqtt.wire.reasons import said
 from agent.mqtt.wire.sender import Sender
+from agent.mqtt.wire.session import Session
 
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
-KEEPALIVE_SECONDS = 60
 # More than a thousand messages of 200 bytes, and the biggest packet with its header.
 READ_BYTES = codec.MAX_PACKET_BYTES + 5
 # What must have come behind a batch that is being written, to be worth a batch of its own: else each would be of a few.
@@ -37,7 +36,6 @@ _EARLY_SECONDS = 0.02
 # How often a connection that isn't read is asked whether the broker has ended it.
 _WATCH_SECONDS = 0.1
 _LEAD_BYTES = 4096
-_SUBSCRIBE_ID = 1
 _TCP_ESTABLISHED = 1
 
 Deliver = Callable[["Intake", list[Delivery]], None]
@@ -64,7 +62,7 @@ class Intake:
         """`adopted`: the connection is one that another process made."""
         self._loop = asyncio.get_running_loop()
         self._sock = sock
-        self._filters = filters
+        self._session = Session(filters, adopted=adopted)
         self._deliver = deliver
         self._session_lost = session_lost
         self._decoder = codec.Decoder()
@@ -73,23 +71,21 @@ class Intake:
         self._out: deque[int] = deque()
         self._acknowledged = 0
         self._awaited_bytes = 1
-        self._parting = ""
         self._heard = True
         self._ping: asyncio.TimerHandle | None = None
         self._watching: asyncio.TimerHandle | None = None
-        self._keepalive_seconds = KEEPALIVE_SECONDS
-        self._welcomed: asyncio.Future[None] = self._loop.create_future()
-        self._subscribed: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._lost: asyncio.Future[None] = self._loop.create_future()
-        self.is_new = False
-        """The broker knew no session of ours."""
         self.settled = asyncio.Event()
         """What was acknowledged is out of the kernel."""
         self.settled.set()
         if adopted:
-            self._welcomed.set_result(None)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+
+    @property
+    def is_new(self) -> bool:
+        """The broker knew no session of ours."""
+        return self._session.is_new
 
     @property
     def is_lost(self) -> bool:
@@ -98,7 +94,7 @@ class Intake:
     @property
     def is_connected(self) -> bool:
         """The broker is there and the subscription stands."""
-        return self._subscribed.done() and not self._ended.done()
+        return self._session.subscribed.done() and not self._ended.done()
 
     @property
     def is_over(self) -> bool:
@@ -111,13 +107,13 @@ class Intake:
         An adopted connection says no hello, but what it wants it says again: that may be more than before.
         """
         self._listen()
-        if self._welcomed.done():
-            self._send(codec.subscribe(_SUBSCRIBE_ID, self._filters))
+        if self._session.welcomed.done():
+            self._send(self._session.subscribe())
         else:
             self._send(hello)
             async with asyncio.timeout(CONNECT_SECONDS):
-                await self._first(self._welcomed)
-        self._ping = self._loop.call_later(self._keepalive_seconds / 2, self._keep_alive)
+                await self._first(self._session.welcomed)
+        self._ping = self._loop.call_later(self._session.keepalive_seconds / 2, self._keep_alive)
 
     def lead(self) -> None:
         """It is the first now: its messages are delivered."""
@@ -129,7 +125,7 @@ class Intake:
 
     async def subscribed(self) -> None:
         """Wait until the subscription stands, as long as it takes: while the disk is full, nothing is read."""
-        await self._first(self._subscribed)
+        await self._first(self._session.subscribed)
 
     async def ended(self) -> None:
         """Wait until no more comes over it: all that did may still wait to be read. Always raises AwayError."""
@@ -198,7 +194,7 @@ class Intake:
         self._heard = True
         # First, because a CONNACK comes before all messages. Where among them a PUBREL came doesn't matter.
         for control in controls:
-            self._handle(control)
+            self._send(self._session.answer(control))
         if deliveries:
             self._put_out(size_bytes, deliveries)
         else:
@@ -208,7 +204,7 @@ class Intake:
     def _look_behind(self, out_bytes: int) -> None:
         """Behind the batch that is out. Whatever isn't a plain success waits until that one is acknowledged."""
         self._loop.remove_reader(self._sock)
-        if len(self._out) >= _MOST_OUT or self._parting:
+        if len(self._out) >= _MOST_OUT or self._session.parting:
             return
         try:
             data = self._sock.recv(out_bytes + READ_BYTES, socket.MSG_PEEK)
@@ -221,7 +217,7 @@ class Intake:
         # Without a message it is left too: two looks of the next process must reach at least as far as two of ours.
         if deliveries:
             for control in controls:
-                self._handle(control)
+                self._send(self._session.answer(control))
             self._put_out(size_bytes, deliveries)
 
     def _put_out(self, size_bytes: int, deliveries: list[Delivery]) -> None:
@@ -241,21 +237,16 @@ class Intake:
                 self._loop.remove_reader(self._sock)
                 self._watch_soon()
                 return
-            controls: list[codec.Control] = []
             try:
-                size_bytes = codec.first_bytes(data)
-                if 0 < size_bytes <= len(data):
-                    self._decoder.feed(data[:size_bytes], [], controls)
-                elif size_bytes > _LEAD_BYTES:
-                    raise MalformedError(f"a control packet of {size_bytes} bytes")  # noqa: TRY301  as one from feed
+                control, size_bytes = codec.first_control(data, _LEAD_BYTES)
             except MalformedError as why:
                 self._end(f"not MQTT 5: {why}")
                 return
-            if not controls:
-                self._await_rest(size_bytes or len(data) + 1)
+            if control is None:
+                self._await_rest(size_bytes)
                 return
             self._wake_at(1)
-            self._handle(controls[0])
+            self._send(self._session.answer(control))
             self._take_out(size_bytes)
 
     def _peek(self, size_bytes: int) -> bytes | None:
@@ -266,17 +257,17 @@ class Intake:
             return None
         except OSError as why:
             # Linux gives everything that had arrived before it says ECONNRESET.
-            self._end(self._parting or str(why))
+            self._end(self._session.parting or str(why))
             return None
         if not data:
-            self._end(self._parting or "the broker closed the connection")
+            self._end(self._session.parting or "the broker closed the connection")
             return None
         return data
 
     def _await_rest(self, needed_bytes: int) -> None:
         """The first packet isn't whole: sleep until it is, or until no more can come."""
         if self._tcp_is_over() and len(self._sock.recv(needed_bytes, socket.MSG_PEEK)) < needed_bytes:
-            self._end(self._parting or "the broker closed the connection in the middle of a packet")
+            self._end(self._session.parting or "the broker closed the connection in the middle of a packet")
         elif needed_bytes == self._awaited_bytes:
             self._loop.remove_reader(self._sock)
             self._loop.call_later(_EARLY_SECONDS, self._listen)
@@ -298,7 +289,7 @@ class Intake:
         if self._lost.done():
             return
         if self._tcp_is_over():
-            self._fail(self._ended, self._parting or "the broker closed the connection")
+            self._fail(self._ended, self._session.parting or "the broker closed the connection")
         elif self._out or not self._is_first:
             self._watch_soon()
 
@@ -321,35 +312,8 @@ class Intake:
     def _take_out(self, size_bytes: int) -> None:
         if size_bytes:
             self._sock.recv(size_bytes, socket.MSG_TRUNC)  # tcp(7): thrown away in the kernel, not copied
-        if self._parting and not self._out:
-            self._end(self._parting)
-
-    def _handle(self, control: codec.Control) -> None:
-        match control:
-            case codec.Pubrel(packet_id):
-                self._send(codec.complete(packet_id))
-            case codec.Connack(present, reason, keepalive_seconds):
-                if not self._welcomed.done():
-                    self._welcome(present, reason, keepalive_seconds)
-            case codec.Suback(_, reasons):
-                refused = [f"{f}: {said(r)}" for f, r in zip(self._filters, reasons, strict=False) if r >= 0x80]
-                if refused or len(reasons) != len(self._filters):
-                    self._parting = f"subscription refused: {', '.join(refused) or 'not by its number of filters'}"
-                elif not self._subscribed.done():
-                    self._subscribed.set_result(None)
-            case codec.Disconnect(reason):
-                self._parting = said(reason)
-            case codec.Pingresp():
-                pass
-
-    def _welcome(self, session_present: bool, reason: int, keepalive_seconds: int | None) -> None:
-        if reason >= 0x80:
-            self._parting = said(reason)
-            return
-        self._keepalive_seconds = keepalive_seconds or KEEPALIVE_SECONDS
-        self.is_new = not session_present
-        self._welcomed.set_result(None)
-        self._send(codec.subscribe(_SUBSCRIBE_ID, self._filters))
+        if self._session.parting and not self._out:
+            self._end(self._session.parting)
 
     def _keep_alive(self) -> None:
         """A broker that is not there any more, or hangs, is told by its silence: one and a half keepalives."""
@@ -357,11 +321,11 @@ class Intake:
             return
         listening = self._is_first and not self._out
         if not self._heard and listening:
-            self._end(f"silent for {self._keepalive_seconds} s")
+            self._end(f"silent for {self._session.keepalive_seconds} s")
             return
         self._heard = not listening
         self._send(codec.PINGREQ)
-        self._ping = self._loop.call_later(self._keepalive_seconds / 2, self._keep_alive)
+        self._ping = self._loop.call_later(self._session.keepalive_seconds / 2, self._keep_alive)
 
     def _send(self, data: bytes) -> None:
         if not self._lost.done():

@@ -19,7 +19,8 @@ from agent.config.schema import MqttConfig
 from agent.errors import AwayError
 from agent.mqtt.wire import codec
 from agent.mqtt.wire.delivery import Delivery
-from agent.mqtt.wire.intake import CONNECT_SECONDS, KEEPALIVE_SECONDS, Intake
+from agent.mqtt.wire.intake import CONNECT_SECONDS, Intake
+from agent.mqtt.wire.session import KEEPALIVE_SECONDS
 from agent.runtime.notify import KeptSockets
 
 log = logging.getLogger(__name__)

@@ -138,33 +138,6 @@ async def test_messages_stay_in_the_kernel_until_they_are_acknowledged_and_nothi
     broker.sock.close()
 
 
-@pytest.mark.parametrize(("connack", "times"), [(PRESENT, 0), (NEW, 1)])
-async def test_a_session_that_the_broker_does_not_know_is_told_before_its_messages(connack, times):
-    broker = Broker(connack + publish("a/b", b"first"))
-    async with broker.talk():
-        assert broker.sessions_lost == times
-        assert [each.payload for each in broker.delivered] == [b"first"]
-    broker.sock.close()
-
-
-@pytest.mark.parametrize(
-    ("connack", "suback", "why"),
-    [
-        (packet(0x20, b"\0\x87\0"), b"", "not authorized"),
-        (packet(0x20, b"\0\xf0\0"), b"", "reason 0xf0"),
-        (PRESENT, packet(0x90, b"\0\1\0\2\x87"), "b/#: not authorized"),
-        (PRESENT, packet(0x90, b"\0\1\0\2"), "number of filters"),
-        (b"\0\0", b"", "not MQTT 5"),
-    ],
-)
-async def test_a_broker_that_refuses_is_quoted(connack, suback, why):
-    broker = Broker(connack, suback)
-    with pytest.raises(AwayError, match=why):
-        async with broker.talk():
-            raise AssertionError("it was let in")
-    broker.sock.close()
-
-
 async def test_nobody_there_is_away():
     with socket.create_server(("127.0.0.1", 0)) as unused:
         config = MqttConfig(port=unused.getsockname()[1])
@@ -268,6 +241,15 @@ async def test_a_connection_that_ends_within_a_packet_ends():
         await broker.kernel_has_sent()
         sock.close()
         assert "in the middle of a packet" in await lost(intake)
+
+
+async def test_what_is_no_mqtt_ends_the_connection_after_what_was():
+    broker = Broker()
+    async with broker.talk() as (intake, sock):
+        sock.sendall(publish("a/b", b"last") + b"\0\0")
+        assert "not MQTT 5" in await lost(intake)
+        assert [each.payload for each in broker.delivered] == [b"last"]
+    broker.sock.close()
 
 
 # --- one batch behind the other --------------------------------------------------------------------
@@ -446,102 +428,3 @@ def test_whenever_it_is_killed_nothing_is_lost_nothing_acknowledged_before_it_is
 
     with mock.patch.object(module, "_WORTH_BYTES", 1), mock.patch.object(module.codec, "MAX_DELIVERIES", 4):
         asyncio.run(live())
-
-
-# --- kept over a restart ---------------------------------------------------------------------------
-
-
-class Systemd:
-    """Keeps sockets; each process has its own KeptSockets."""
-
-    def __init__(self):
-        self.sockets = {}
-
-    def process(self):
-        left = {name: sock.dup() for name, sock in reversed(self.sockets.items())}
-        for each in left.values():
-            each.setblocking(False)
-        return KeptSockets(self, left)
-
-    def store(self, name, sock):
-        assert name not in self.sockets
-        self.sockets[name] = sock.dup()
-        return True
-
-    def remove(self, name):
-        if name in self.sockets:
-            self.sockets.pop(name).close()
-
-    def close(self):
-        for name in list(self.sockets):
-            self.remove(name)
-
-
-@pytest.mark.parametrize("acknowledged", [False, True])
-@pytest.mark.parametrize("alive", [False, True])
-async def test_another_process_goes_on_where_one_was_killed(acknowledged, alive):
-    systemd, broker = Systemd(), Broker()
-    broker.durable = acknowledged
-    stream = [publish("a/b", b"%d" % n, packet_id=n + 1) for n in range(20)]
-    async with broker.talk(systemd.process()) as (_, sock):
-        sock.sendall(b"".join(stream[:10]))
-        while len(broker.delivered) < 10:
-            await asyncio.sleep(0)
-        await broker.said(40 if acknowledged else 0)
-        broker.durable = False
-    sock.sendall(b"".join(stream[10:]))
-    if not alive:
-        await broker.kernel_has_sent()
-        sock.close()
-    later = Broker()
-    later.config = broker.config
-    line = later.line(systemd.process())
-    await line.adopt()
-    intake = line.newest
-    if alive:
-        sock.setblocking(False)
-        async with asyncio.timeout(10):
-            subscribed = await asyncio.get_running_loop().sock_recv(sock, 14)
-            assert subscribed[0] == 0x82  # no DISCONNECT, no CONNECT
-            await asyncio.get_running_loop().sock_sendall(sock, GRANTED)
-            await intake.subscribed()
-        line.close()
-        assert systemd.sockets
-    else:
-        await lost(intake)
-        assert line.newest is None
-        assert not systemd.sockets
-    assert [each.payload for each in later.delivered] == [b"%d" % n for n in range(10 * acknowledged, 20)]
-    assert later.looks[0] is True and not any(later.looks[1:])
-    assert later.sessions_lost == 0
-    systemd.close()
-    sock.close()
-    later._listening.close()
-
-
-async def test_a_lost_connection_is_not_kept_and_without_systemd_the_broker_is_told_of_the_end():
-    systemd, broker = Systemd(), Broker()
-    async with broker.talk(systemd.process()) as (intake, sock):
-        assert systemd.sockets
-        sock.close()
-        await lost(intake)
-    assert not systemd.sockets
-
-
-async def test_a_broker_that_sends_us_away_is_quoted():
-    broker = Broker()
-    async with broker.talk() as (intake, sock):
-        sock.sendall(publish("a/b", b"last") + b"\xe0\1\x8e")
-        sock.close()
-        assert "session taken over" in await lost(intake)
-        assert [each.payload for each in broker.delivered] == [b"last"]
-    broker.sock.close()
-
-
-async def test_what_is_no_mqtt_ends_the_connection_after_what_was():
-    broker = Broker()
-    async with broker.talk() as (intake, sock):
-        sock.sendall(publish("a/b", b"last") + b"\0\0")
-        assert "not MQTT 5" in await lost(intake)
-        assert [each.payload for each in broker.delivered] == [b"last"]
-    broker.sock.close()

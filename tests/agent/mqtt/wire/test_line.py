@@ -6,8 +6,35 @@ import pytest
 
 from agent.errors import AwayError
 from agent.mqtt.wire import line as module
-from tests.agent.mqtt.wire.test_intake import GRANTED, NEW, PRESENT, Broker, Systemd, lost
+from agent.runtime.notify import KeptSockets
+from tests.agent.mqtt.wire.test_intake import GRANTED, NEW, PRESENT, Broker, lost
 from tests.fakes.mqtt_packets import publish
+
+
+class Systemd:
+    """Keeps sockets; each process has its own KeptSockets."""
+
+    def __init__(self):
+        self.sockets = {}
+
+    def process(self):
+        left = {name: sock.dup() for name, sock in reversed(self.sockets.items())}
+        for each in left.values():
+            each.setblocking(False)
+        return KeptSockets(self, left)
+
+    def store(self, name, sock):
+        assert name not in self.sockets
+        self.sockets[name] = sock.dup()
+        return True
+
+    def remove(self, name):
+        if name in self.sockets:
+            self.sockets.pop(name).close()
+
+    def close(self):
+        for name in list(self.sockets):
+            self.remove(name)
 
 
 class Restarted(Broker):
@@ -102,6 +129,57 @@ async def test_a_new_connection_is_made_while_an_ended_one_is_still_to_be_read_a
     assert first.is_lost and second.is_lost and not third.is_lost
     assert list(broker.systemd.sockets) == [broker.mine._named(2)]
     assert broker.looks == [False] * len(broker.looks)
+
+
+@pytest.mark.parametrize("acknowledged", [False, True])
+@pytest.mark.parametrize("alive", [False, True])
+async def test_another_process_goes_on_where_one_was_killed(acknowledged, alive):
+    systemd, broker = Systemd(), Broker()
+    broker.durable = acknowledged
+    stream = [publish("a/b", b"%d" % n, packet_id=n + 1) for n in range(20)]
+    async with broker.talk(systemd.process()) as (_, sock):
+        sock.sendall(b"".join(stream[:10]))
+        while len(broker.delivered) < 10:
+            await asyncio.sleep(0)
+        await broker.said(40 if acknowledged else 0)
+        broker.durable = False
+    sock.sendall(b"".join(stream[10:]))
+    if not alive:
+        await broker.kernel_has_sent()
+        sock.close()
+    later = Broker()
+    later.config = broker.config
+    line = later.line(systemd.process())
+    await line.adopt()
+    intake = line.newest
+    if alive:
+        sock.setblocking(False)
+        async with asyncio.timeout(10):
+            subscribed = await asyncio.get_running_loop().sock_recv(sock, 14)
+            assert subscribed[0] == 0x82  # no DISCONNECT, no CONNECT
+            await asyncio.get_running_loop().sock_sendall(sock, GRANTED)
+            await intake.subscribed()
+        line.close()
+        assert systemd.sockets
+    else:
+        await lost(intake)
+        assert line.newest is None
+        assert not systemd.sockets
+    assert [each.payload for each in later.delivered] == [b"%d" % n for n in range(10 * acknowledged, 20)]
+    assert later.looks[0] is True and not any(later.looks[1:])
+    assert later.sessions_lost == 0
+    systemd.close()
+    sock.close()
+    later._listening.close()
+
+
+async def test_a_lost_connection_is_not_kept_and_without_systemd_the_broker_is_told_of_the_end():
+    systemd, broker = Systemd(), Broker()
+    async with broker.talk(systemd.process()) as (intake, sock):
+        assert systemd.sockets
+        sock.close()
+        await lost(intake)
+    assert not systemd.sockets
 
 
 async def test_another_process_reads_all_of_them_in_their_order(broker):
