@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Central]:
-    with central(tmp_path_factory.mktemp("central"), "--heartbeat", "1") as found:
+    with central(tmp_path_factory.mktemp("central")) as found:
         yield found
 
 
@@ -99,7 +100,7 @@ async def test_what_was_acknowledged_survives_kill_nine_of_central(town: Central
             await ack(call)
         control, enrol = town.control, town.enrol
         town.stop(9)
-        town.start(control, enrol, "--heartbeat", "1")
+        town.start(control, enrol)
     assert len(held(town, "crash")) == 200
 
 
@@ -146,13 +147,14 @@ async def test_the_first_frame_must_be_hello(town: Central) -> None:
         assert await ended(call) == (grpc.StatusCode.INVALID_ARGUMENT, "BAD_REQUEST")
 
 
-async def test_a_node_without_heartbeats_is_away_after_three(town: Central) -> None:
-    async with node(town, "silent") as stub:
-        began = asyncio.get_running_loop().time()
-        call, welcome = await open_lane(stub, LANE_CONTROL)
-        assert welcome.heartbeat_seconds == 1
-        assert await ended(call) == (grpc.StatusCode.UNAVAILABLE, "HEARTBEAT_LOST")
-        assert 2.9 < asyncio.get_running_loop().time() - began < 6
+async def test_a_node_without_heartbeats_is_away_after_three(tmp_path: Path) -> None:
+    with central(tmp_path, "--heartbeat", "1") as place:
+        async with node(place, "silent") as stub:
+            began = asyncio.get_running_loop().time()
+            call, welcome = await open_lane(stub, LANE_CONTROL)
+            assert welcome.heartbeat_seconds == 1
+            assert await ended(call) == (grpc.StatusCode.UNAVAILABLE, "HEARTBEAT_LOST")
+            assert 2.9 < asyncio.get_running_loop().time() - began < 6
 
 
 APPLY = """
