@@ -47,6 +47,7 @@ def publishing(
     ssh: Any, central: Central, node: str, names: Sequence[str], per_second: float
 ) -> Iterator[list[Device]]:
     """Devices that publish numbers, each heard by central already; no device of another test had their names."""
+    until(lambda: central.connected(node), "the node to be connected", 180)
     ours = [f"{name}-{secrets.token_hex(2)}" for name in names]
     passwords = {name: central.password(node, name) for name in ours}
     devices = [Device(ssh, name, word, "count", per_second) for name, word in passwords.items()]
