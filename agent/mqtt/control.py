@@ -49,6 +49,24 @@ class LostError(AwayError):
     """The connection was lost before the broker said that it has the message: it may have it."""
 
 
+class _Cancelled:
+    """Whether the task was cancelled since, which aiomqtt forgets at times.
+
+    Python 3.11's wait_for does when what it waits for comes at the same moment; an error while a client is left hides it.
+    """
+
+    def __init__(self) -> None:
+        self._task = asyncio.current_task()
+        self._before = self._count()
+
+    def check(self) -> None:
+        if self._count() > self._before:
+            raise asyncio.CancelledError
+
+    def _count(self) -> int:
+        return 0 if self._task is None else self._task.cancelling()
+
+
 class _Client(aiomqtt.Client):
     """aiomqtt has the loop watch a socket by its number, a moment later.
 
@@ -138,12 +156,14 @@ class Control:
             properties.UserProperty = list(user_properties)
         if content_type:
             properties.ContentType = content_type
-        lost = asyncio.timeout(None)
+        cancelled, lost = _Cancelled(), asyncio.timeout(None)
         try:
             async with lost:
                 self._publishing.add(lost)
                 await client.publish(topic, payload, qos=qos, retain=retain, properties=properties, timeout=math.inf)
+                cancelled.check()
         except aiomqtt.MqttError as why:
+            cancelled.check()
             raise AwayError(f"broker: {why}") from why
         except TimeoutError:
             raise LostError("the connection to the broker was lost while it was sent") from None
@@ -172,15 +192,17 @@ class Control:
 
     async def _connect(self) -> None:
         """One connection, until it is lost: always raises AwayError, or is cancelled."""
-        client = self._new_client()
+        client, cancelled = self._new_client(), _Cancelled()
         try:
             async with client:
                 await self._subscribe_all(client)
+                cancelled.check()
                 self._client = client
                 self.refused = False
                 log.info("control connection to the broker", extra={"user": self._user})
                 await self._live(client)
         except aiomqtt.MqttError as why:
+            cancelled.check()
             raise AwayError(f"broker at {self._config.host}:{self._config.port}: {why.__cause__ or why}") from why
         finally:
             self._client = None

@@ -5,6 +5,7 @@ import contextlib
 import signal
 import socket
 
+import aiomqtt
 import pytest
 
 from agent.clock import system_clock
@@ -169,3 +170,38 @@ async def test_only_an_open_socket_with_something_to_write_is_watched(closed, wa
     assert faults == []
     near.close()
     far.close()
+
+
+@pytest.mark.integration
+async def test_it_ends_when_cancelled_also_if_leaving_the_broker_fails(broker, monkeypatch):
+    leave = _Client.__aexit__
+
+    async def fail(self, *why):
+        await leave(self, *why)
+        raise aiomqtt.MqttError("lost while it was left")
+
+    monkeypatch.setattr(_Client, "__aexit__", fail)
+    control = control_of(broker.port)
+    task = asyncio.ensure_future(control.run())
+    await until(lambda: control.connected, "the connection")
+    task.cancel()
+    await asyncio.wait([task], timeout=5)
+    assert task.cancelled()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("fails", [False, True])
+async def test_who_is_cancelled_just_when_the_broker_has_it_is_cancelled(broker, monkeypatch, fails):
+    control = control_of(broker.port)
+    answer = asyncio.get_running_loop().create_future()
+    monkeypatch.setattr(_Client, "publish", lambda *_, timeout, **__: asyncio.wait_for(answer, timeout))
+    async with running(control):
+        await until(lambda: control.connected, "the connection")
+        task = asyncio.ensure_future(control.publish("a", b""))
+        while not control._publishing:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        answer.set_exception(aiomqtt.MqttError("lost")) if fails else answer.set_result(None)
+        task.cancel()
+        await asyncio.wait([task], timeout=5)
+    assert task.cancelled()
