@@ -130,9 +130,12 @@ class TenantBroker:
     def _listens(self) -> bool:
         try:
             socket.create_connection(("127.0.0.1", self.port), 1).close()
+            # The file is there a moment before anybody listens behind it.
+            with socket.socket(socket.AF_UNIX) as inner:
+                inner.connect(str(self.socket))
         except OSError:
             return False
-        return self.socket.exists()
+        return True
 
 
 class TenantClient:

@@ -187,12 +187,6 @@ async def test_desired_state_is_sent_when_the_node_is_behind_and_at_once_when_it
         current.cancel()
 
 
-async def beat(call: Any) -> None:
-    while True:
-        await asyncio.sleep(0.5)
-        await call.write(wire.AgentFrame(heartbeat=wire.Heartbeat()))
-
-
 def edgectl(town: Central, *words: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "central.cli", "--dir", str(town.directory), *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -208,7 +202,6 @@ def reply(number: int, lines: int = 0, end: Status | None = None) -> wire.AgentF
 async def test_a_call_reaches_the_node_and_its_stream_is_paid_by_credit(town: Central) -> None:
     async with node(town, "calls") as stub:
         call, _ = await open_lane(stub, LANE_CONTROL)
-        beating = asyncio.ensure_future(beat(call))
         running = edgectl(town, "logs", "s1/calls", "job-1", "--tail", "100")
         asked = (await call.read()).call
         assert (asked.method, asked.principal) == ("StreamLogs", "spiffe://shop.example/operator/admin")
@@ -225,7 +218,6 @@ async def test_a_call_reaches_the_node_and_its_stream_is_paid_by_credit(town: Ce
         out, err = await asyncio.to_thread(running.communicate, timeout=20)
         assert running.returncode == 0, err
         assert out.splitlines() == [f"line {i}" for i in range(100)]
-        beating.cancel()
         call.cancel()
     assert [e["outcome"] for e in town.audit("call.StreamLogs")] == ["ok"]
 
