@@ -52,7 +52,7 @@ class LostError(AwayError):
 class _Cancelled:
     """Whether the task was cancelled since, which aiomqtt forgets at times.
 
-    Python 3.11's wait_for does when what it waits for comes at the same moment; an error while a client is left hides it.
+    Python 3.11's wait_for does when what it waits for comes at the same moment; an error in leaving a client hides it.
     """
 
     def __init__(self) -> None:
