@@ -37,12 +37,12 @@ def made(board: Any, env: Any) -> Iterator[DataDisk]:
 
 
 @pytest.fixture
-def disk(enrolled: Any, made: DataDisk) -> DataDisk:  # noqa: ARG001
+def state_disk(enrolled: Any, made: DataDisk) -> DataDisk:  # noqa: ARG001
     return made
 
 
 @pytest.fixture
-def feed(disk: DataDisk, central: Central) -> Iterator[Feed]:  # noqa: ARG001
+def feed(state_disk: DataDisk, central: Central) -> Iterator[Feed]:  # noqa: ARG001
     made = Feed(central, NODE)
     made.start()
     yield made
@@ -50,10 +50,10 @@ def feed(disk: DataDisk, central: Central) -> Iterator[Feed]:  # noqa: ARG001
 
 
 @pytest.fixture
-def publishers(board: Any, disk: DataDisk, feed: Feed, central: Central, tmp_path: Path) -> Iterator[list[Publisher]]:  # noqa: ARG001
+def publishers(board: Any, enrolled: Any, feed: Feed, central: Central, tmp_path: Path) -> Iterator[list[Publisher]]:
     """New ones for each test, and each heard by central already."""
     until(lambda: feed.connected, "the agent to be connected", 180)
-    board.ssh.get(CA, str(tmp_path / "ca.crt"))
+    enrolled.get(CA, str(tmp_path / "ca.crt"))
     names, address = [f"scale-{next(_NUMBERS)}" for _ in range(2)], board.reach(TLS_PASSWORD_PORT)
     made = [Publisher(name, central.password(NODE, name), "grams", address, tmp_path / "ca.crt") for name in names]
     for each in made:
@@ -65,7 +65,7 @@ def publishers(board: Any, disk: DataDisk, feed: Feed, central: Central, tmp_pat
 
 
 @pytest.fixture
-def keeper(disk: DataDisk, enrolled: Any, central: Central) -> dict[str, Any]:  # noqa: ARG001
+def keeper(state_disk: DataDisk, enrolled: Any, central: Central) -> dict[str, Any]:  # noqa: ARG001
     central.apply(NODE, DESIRED)
     until(lambda: job(enrolled, "keeper").get("state") == "JOB_STATE_RUNNING", "the service to run", 180)
     return job(enrolled, "keeper")
@@ -104,7 +104,7 @@ def all_arrives(publishers: list[Publisher], feed: Feed) -> None:
 @pytest.mark.lg_feature("virtual")
 def test_a_full_disk_stops_nothing_and_is_told(
     enrolled: Any,
-    disk: DataDisk,  # noqa: ARG001
+    state_disk: DataDisk,  # noqa: ARG001
     keeper: dict[str, Any],
     publishers: list[Publisher],
     feed: Feed,
@@ -130,13 +130,13 @@ def test_a_full_disk_stops_nothing_and_is_told(
 @pytest.mark.lg_feature("virtual")
 def test_reads_that_fail_for_a_while_cost_nothing(
     enrolled: Any,
-    disk: DataDisk,
+    state_disk: DataDisk,
     keeper: dict[str, Any],
     publishers: list[Publisher],
     feed: Feed,
     injected: Callable[[str], None],
 ) -> None:
-    with disk.failing("read"):
+    with state_disk.failing("read"):
         injected("reads fail, and nothing is cached")
         enrolled.run_check("echo 3 >/proc/sys/vm/drop_caches")
         go_on(publishers, 20)
@@ -152,7 +152,7 @@ def test_reads_that_fail_for_a_while_cost_nothing(
 @pytest.mark.expects("edge-agent.service")
 def test_writes_that_fail_cost_nothing_once_the_disk_is_mended(
     enrolled: Any,
-    disk: DataDisk,
+    state_disk: DataDisk,
     keeper: dict[str, Any],
     publishers: list[Publisher],
     feed: Feed,
@@ -160,7 +160,7 @@ def test_writes_that_fail_cost_nothing_once_the_disk_is_mended(
     record_property: Callable[[str, object], None],
 ) -> None:
     since = now(enrolled)
-    with disk.failing("write", "flush"):
+    with state_disk.failing("write", "flush"):
         injected("writes fail")
         until(lambda: complains(enrolled, since), "the agent to say so", 180)
         go_on(publishers, 20)
@@ -169,7 +169,7 @@ def test_writes_that_fail_cost_nothing_once_the_disk_is_mended(
         enrolled.run_check(f"test -d /proc/{keeper['pid']}")
         assert enrolled.run(f"systemctl is-active {AGENT}")[0] in (["active"], ["activating"])
     injected("writes don't fail any more; the file system is checked and mounted again")
-    disk.mend()
+    state_disk.mend()
     until(lambda: feed.connected, "the agent to be connected", 180)
     all_arrives(publishers, feed)
     after = job(enrolled, "keeper")
