@@ -77,14 +77,13 @@ class Bridge:
         self._decided: deque[_Outcome] = deque()
         self._arrived, self._ready = asyncio.Event(), asyncio.Event()
         self._complaints: dict[str, tuple[float, int]] = {}
-        self._unsettled = 0
         self.expired = 0
         """Messages that nobody wanted any more when their turn came."""
 
     @property
     def settled(self) -> bool:
         """Everything that the registry was told is durable."""
-        return not self._unsettled
+        return not self._decided
 
     def deliver(self, intake: Intake, deliveries: list[Delivery], again: bool) -> None:
         """Called by the connection, which has two batches at most that aren't acknowledged.
@@ -116,7 +115,6 @@ class Bridge:
                 await _first(self._arrived, _IDLE_SECONDS)
                 self._arrived.clear()
                 continue
-            self._unsettled += 1
             self._decided.append(self._decide(*self._batches.popleft()))
             self._ready.set()
             await asyncio.sleep(0)
@@ -132,7 +130,6 @@ class Bridge:
             if not await self._store(outcome, stop, beat):
                 return
             self._decided.popleft()
-            self._unsettled -= 1
             self._handled.note(outcome.marks)
             outcome.intake.acknowledge(outcome.deliveries)
             while not outcome.intake.settled.is_set():
