@@ -13,45 +13,32 @@ from hil.suite.conftest import NODE
 
 _SENSOR = Path(__file__).parent.parent / "stub_sensor.py"
 CONFIG = "/etc/edge-agent/agent.toml"
-DESIRED = """
+_STORE = """
 [store]
 reserve = { cpu_milli = 100, memory = "128MiB", disk = "64MiB" }
 
 [[tenant]]
 id = "citycloud"
 quota = { jobs = 3, cpu_milli = 500, memory = "128MiB" }
-
-[[job]]
-id = "spare"
-tenant = "citycloud"
-kind = "service"
-command = ["sleep", "infinity"]
-cpu_milli = 100
-memory = "32MiB"
-priority = "spot"
-restart = { mode = "always", backoff = "1s" }
-
-[[job]]
-id = "promised"
-tenant = "citycloud"
-kind = "service"
-command = ["sleep", "infinity"]
-cpu_milli = 100
-memory = "32MiB"
-priority = "guaranteed"
-restart = { mode = "always", backoff = "1s" }
 """
-LATE = """
+
+
+def _service(name: str, priority: str) -> str:
+    return f"""
 [[job]]
-id = "late"
+id = "{name}"
 tenant = "citycloud"
 kind = "service"
 command = ["sleep", "infinity"]
 cpu_milli = 100
 memory = "32MiB"
-priority = "guaranteed"
-restart = { mode = "always", backoff = "1s" }
+priority = "{priority}"
+restart = {{ mode = "always", backoff = "1s" }}
 """
+
+
+DESIRED = _STORE + _service("spare", "spot") + _service("promised", "guaranteed")
+LATE = _service("late", "guaranteed")
 
 
 @pytest.fixture
